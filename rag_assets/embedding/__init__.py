@@ -1,0 +1,19 @@
+"""Text to vectors: the model store, encoders, and the content-addressed embedding store."""
+
+from rag_assets.embedding.embed import embed_missing
+from rag_assets.embedding.registry import (
+    model_facts,
+    model_fingerprint,
+    open_encoder,
+    open_tokenizer,
+)
+from rag_assets.embedding.store import EmbeddingStore
+
+__all__ = [
+    "EmbeddingStore",
+    "embed_missing",
+    "model_facts",
+    "model_fingerprint",
+    "open_encoder",
+    "open_tokenizer",
+]

@@ -1,0 +1,80 @@
+"""Compute the vectors that the embedding store lacks, every batch written through."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import numpy as np
+
+from rag_assets.embedding.base import Batch, EmbeddingProgress, EmbeddingReport, Encoder
+from rag_assets.embedding.store import EmbeddingStore
+
+# A kill loses at most this much work: vectors not yet written, or seconds since the last write.
+_WRITE_TEXTS, _WRITE_SECONDS = 256, 2.0
+# Texts sent to the encoder at once: bounds the memory that their copies and token ids take.
+_SLICE = 16_384
+
+
+class _WriteThrough:
+    """Collects finished vectors and writes them in groups."""
+
+    def __init__(self, store: EmbeddingStore) -> None:
+        self._store = store
+        self._keys: list[str] = []
+        self._vectors: list[np.ndarray] = []
+        self._since = time.monotonic()
+
+    def add(self, keys: Sequence[str], vectors: np.ndarray) -> None:
+        self._keys += keys
+        self._vectors.append(vectors)
+        waited = time.monotonic() - self._since
+        if len(self._keys) >= _WRITE_TEXTS or waited >= _WRITE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._keys:
+            self._store.put(self._keys, np.concatenate(self._vectors))
+        self._keys, self._vectors, self._since = [], [], time.monotonic()
+
+
+def embed_missing(
+    texts: Mapping[str, str],
+    encoder: Encoder,
+    store: EmbeddingStore,
+    progress: Callable[[EmbeddingProgress], None] | None = None,
+) -> EmbeddingReport:
+    """Bring the vector of every text (by text key) into the store, computing only missing ones.
+
+    Batches are durable as they finish: killed at any moment, a repeat computes at most the last
+    256 texts or two seconds again. Raises: StorageError when the store cannot be written.
+    """
+    started = time.monotonic()
+    missing = store.missing(list(texts))
+    writer = _WriteThrough(store)
+    done, tokens, usd = 0, 0, 0.0
+    for keys, batch in _computed(missing, texts, encoder):
+        writer.add(keys, batch.vectors)
+        done, tokens, usd = done + len(keys), tokens + batch.tokens, usd + batch.usd
+        if progress is not None:
+            seconds = time.monotonic() - started
+            eta = seconds * (len(missing) - done) / done
+            rate = tokens / max(seconds, 1e-9)
+            progress(EmbeddingProgress(done, len(missing), tokens, rate, eta))
+    writer.flush()
+    return EmbeddingReport(
+        reused=len(texts) - len(missing),
+        computed=done,
+        tokens=tokens,
+        usd=usd,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _computed(
+    missing: Sequence[str], texts: Mapping[str, str], encoder: Encoder
+) -> Iterator[tuple[list[str], Batch]]:
+    """Each finished batch with the keys of its texts."""
+    remaining = iter(missing)
+    while keys := list(islice(remaining, _SLICE)):
+        for batch in encoder.batches([texts[key] for key in keys]):
+            yield [keys[position] for position in batch.positions], batch
