@@ -26,7 +26,7 @@ from rag_assets.errors import Busy, StorageError
 if TYPE_CHECKING:
     import tantivy
 
-Row = tuple[str, str, str, Sequence[str]]
+Row = tuple[str, str, str | None, Sequence[str]]
 """chunk_id, text, title, headings."""
 
 _TITLE_WEIGHT = 0.5
@@ -85,7 +85,7 @@ class LexicalIndex:
         """Add rows; an id already held must be deleted first. Visible after `commit`."""
         writer = self._write()
         for chunk_id, text, title, headings in rows:
-            writer.add_document(_document(chunk_id, text, " \n ".join((title, *headings))))
+            writer.add_document(_document(chunk_id, text, " \n ".join((title or "", *headings))))
 
     def delete(self, chunk_ids: Iterable[str]) -> None:
         """Remove rows by id; unknown ids are ignored. Visible after `commit`."""

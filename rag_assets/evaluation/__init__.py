@@ -1,0 +1,1 @@
+"""Judging retrieval: eval sets, metrics over documents, significance, and the gate."""

@@ -1,0 +1,121 @@
+"""Running an eval set against a version."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from rag_assets.config import Gate, RetrievalConfig
+from rag_assets.embedding.base import Encoder
+from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
+from rag_assets.evaluation.metrics import REPORTED, parse_metric
+from rag_assets.evaluation.report import EvalReport, QueryResult
+from rag_assets.index.base import OpenVersion
+from rag_assets.retrieval.base import Hit, SearchRequest
+from rag_assets.retrieval.search import search
+
+SearchFn = Callable[[EvalQuery, int], Sequence[Hit]]
+"""The k best passages for a query; called again with a larger k when too few documents came."""
+
+_CHUNKS_A_DOCUMENT = 3  # passages fetched at first for each document wanted
+_DEEPEST = 400  # passages; a document that needs more than this counts as not found
+
+
+class PreparedEncoder:
+    """An encoder that already knows the vectors of some queries, computed in batches."""
+
+    def __init__(self, encoder: Encoder, texts: Iterable[str]) -> None:
+        self._encoder = encoder
+        self.fingerprint = encoder.fingerprint
+        self._vectors = _query_vectors(encoder, list(dict.fromkeys(texts)))
+
+    def encode_query(self, text: str) -> np.ndarray:
+        """The vector of one query: float32 (dim,), L2-normalised."""
+        known = self._vectors.get(text)
+        return self._encoder.encode_query(text) if known is None else known
+
+
+def evaluate(
+    version: OpenVersion,
+    eval_set: EvalSet,
+    search_fn: SearchFn,
+    metrics: Sequence[str] = REPORTED,
+) -> EvalReport:
+    """Ask every query of the set; metrics rank documents by their best chunk.
+
+    A query that raises scores 0 and carries the reason. Documents that the version
+    no longer holds are not expected of it; a query left with none is stale.
+    """
+    held = frozenset(version.document_ids())
+    depth = max(parse_metric(name)[1] for name in metrics)
+    results = [_ask(query, held, depth, search_fn) for query in eval_set.queries]
+    return EvalReport(
+        version.manifest.version,
+        eval_set.name,
+        eval_set.content_hash,
+        tuple(results),
+        tuple(metrics),
+    )
+
+
+def evaluate_version(
+    version: OpenVersion,
+    eval_set: EvalSet,
+    encoder: Encoder,
+    retrieval: RetrievalConfig,
+    gate: Gate | None = None,
+) -> EvalReport:
+    """`evaluate` with the knowledge base's own retrieval settings, queries encoded in batches.
+
+    The metrics of the gate's floors are added to those always reported.
+    """
+    prepared = PreparedEncoder(encoder, (query.query for query in eval_set.queries))
+    floors = gate.floors if gate else {}
+
+    def search_fn(query: EvalQuery, k: int) -> Sequence[Hit]:
+        request = SearchRequest(query.query, k, groups=query.groups, mode=retrieval.mode)
+        return search(version, prepared, request)
+
+    return evaluate(version, eval_set, search_fn, tuple(dict.fromkeys((*REPORTED, *floors))))
+
+
+def _ask(query: EvalQuery, held: frozenset[str], depth: int, search_fn: SearchFn) -> QueryResult:
+    relevant = {doc_id: grade for doc_id, grade in query.relevant.items() if doc_id in held}
+    missing = tuple(doc_id for doc_id in query.relevant if doc_id not in held)
+    start = time.perf_counter()
+    try:
+        hits = search_fn(query, depth * _CHUNKS_A_DOCUMENT)
+        milliseconds = (time.perf_counter() - start) * 1000
+        best = _documents(hits, depth)
+        wanted = depth * _CHUNKS_A_DOCUMENT
+        while len(best) < depth and len(hits) == wanted < _DEEPEST:
+            wanted = min(wanted * 4, _DEEPEST)
+            hits = search_fn(query, wanted)
+            best = _documents(hits, depth)
+    except Exception as error:  # noqa: BLE001 - whatever a search raises is a query it failed
+        milliseconds = (time.perf_counter() - start) * 1000
+        return QueryResult(query, relevant, (), (), milliseconds, missing, _reason(error))
+    return QueryResult(query, relevant, tuple(best), tuple(best.values()), milliseconds, missing)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _documents(hits: Sequence[Hit], depth: int) -> dict[str, float]:
+    """The best documents with the score of their best chunk, in order."""
+    best: dict[str, float] = {}
+    for hit in hits:
+        if len(best) == depth and hit.doc_id not in best:
+            break
+        best.setdefault(hit.doc_id, hit.score)
+    return best
+
+
+def _query_vectors(encoder: Encoder, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Vectors by text: in batches where the model treats queries as passages, else one by one."""
+    if not texts:
+        return {}
+    alike = np.allclose(encoder.encode_query(texts[0]), encoder.encode(texts[:1])[0], atol=0.01)
+    vectors = encoder.encode(texts) if alike else [encoder.encode_query(text) for text in texts]
+    return dict(zip(texts, vectors, strict=True))

@@ -1,0 +1,128 @@
+"""What an evaluation found, and its public JSON form."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rag_assets.evaluation.eval_set import EvalQuery
+from rag_assets.evaluation.metrics import REPORTED, metric_value
+from rag_assets.evaluation.significance import bootstrap_interval
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """What one query found.
+
+    relevant: the expected documents that the version holds. ranking: documents, best first, by
+    their best chunk. scores: of each document in `ranking`. missing: expected documents that the
+    version does not hold. error: why the search failed; such a query scores 0.
+    """
+
+    query: EvalQuery
+    relevant: Mapping[str, int]
+    ranking: tuple[str, ...]
+    scores: tuple[float, ...]
+    milliseconds: float
+    missing: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether all documents that the query expects are gone."""
+        return self.query.answerable and not self.relevant
+
+    @property
+    def judged(self) -> bool:
+        """Whether retrieval metrics count this query."""
+        return bool(self.relevant)
+
+    def value(self, metric: str) -> float:
+        """A metric of this query, such as `recall@5`; 0 when the search failed."""
+        return 0.0 if self.error else metric_value(metric, self.ranking, self.relevant)
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """An eval set's results on one version."""
+
+    index_version: int
+    name: str
+    content_hash: str
+    results: tuple[QueryResult, ...]
+    metric_names: tuple[str, ...] = REPORTED
+
+    @cached_property
+    def judged(self) -> tuple[QueryResult, ...]:
+        """The results that metrics are averaged over."""
+        return tuple(result for result in self.results if result.judged)
+
+    @cached_property
+    def stale(self) -> tuple[QueryResult, ...]:
+        """Results whose expected documents are all gone; excluded from metrics."""
+        return tuple(result for result in self.results if result.stale)
+
+    @cached_property
+    def errors(self) -> tuple[QueryResult, ...]:
+        """Results of searches that failed."""
+        return tuple(result for result in self.results if result.error)
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Metric name to its mean over judged queries; NaN when there are none."""
+        return {name: self.metric(name) for name in self.metric_names}
+
+    def metric(self, name: str) -> float:
+        """The mean of a metric over judged queries; NaN when there are none."""
+        values = [result.value(name) for result in self.judged]
+        return float(np.mean(values)) if values else float("nan")
+
+    @cached_property
+    def ci95(self) -> dict[str, tuple[float, float]]:
+        """Metric name to the 95 % bootstrap interval of its mean; empty without judged queries."""
+        if not self.judged:
+            return {}
+        values = [[result.value(name) for name in self.metric_names] for result in self.judged]
+        intervals = bootstrap_interval(np.array(values))
+        return {
+            name: (float(low), float(high))
+            for name, (low, high) in zip(self.metric_names, intervals, strict=True)
+        }
+
+    def latency(self, percentile: float) -> float:
+        """Milliseconds a search took, without embedding the query."""
+        times = [result.milliseconds for result in self.results]
+        return float(np.percentile(times, percentile)) if times else float("nan")
+
+    def worst(self, metric: str, count: int = 10) -> list[QueryResult]:
+        """The judged queries with the lowest values of a metric, failed ones first."""
+        ranked = sorted(self.judged, key=lambda r: (r.error is None, r.value(metric), r.query.id))
+        return ranked[:count]
+
+    def as_json(self) -> dict[str, object]:
+        """One set of `evaluate --json`."""
+        return {
+            "queries": len(self.results),
+            "judged": len(self.judged),
+            "stale": len(self.stale),
+            "errors": len(self.errors),
+            "unanswerable": sum(not result.query.answerable for result in self.results),
+            "content_hash": self.content_hash,
+            "metrics": {name: _number(value) for name, value in self.metrics.items()},
+            "ci95": {name: list(interval) for name, interval in self.ci95.items()},
+            "latency_ms": {f"p{p}": _number(self.latency(p)) for p in (50, 95, 99)},
+        }
+
+
+def reports_as_json(index_version: int, reports: Sequence[EvalReport]) -> dict[str, object]:
+    """The object that `evaluate --json` prints."""
+    return {
+        "index_version": index_version,
+        "sets": {report.name: report.as_json() for report in reports},
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if np.isnan(value) else value

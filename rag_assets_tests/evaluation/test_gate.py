@@ -1,0 +1,176 @@
+import json
+
+import numpy as np
+import pytest
+
+from rag_assets.config import Gate
+from rag_assets.evaluation.eval_set import EvalQuery
+from rag_assets.evaluation.gate import judge_quality, judge_regression
+from rag_assets.evaluation.report import EvalReport, QueryResult, reports_as_json
+
+
+def result(number, rank, error=None):
+    """A query whose one relevant document came at `rank` (0: not at all)."""
+    wanted = f"docs/{number}.md"
+    query = EvalQuery(f"q{number}", f"question {number}", {wanted: 1})
+    others = [f"docs/other-{place}.md" for place in range(10)]
+    ranking = [*others[: rank - 1], wanted, *others][:10] if rank else others
+    return QueryResult(query, query.relevant, tuple(ranking), (), 1.0, (), error)
+
+
+def report(ranks, name="handbook", version=2):
+    results = tuple(result(number, rank) for number, rank in enumerate(ranks))
+    return EvalReport(version, name, "hash", results)
+
+
+GATE = Gate(**{"recall@5": 0.75, "mrr@10": 0.6})
+
+
+class TestQuality:
+    def test_passes_and_names_the_narrowest_margin(self):
+        outcome = judge_quality([report([1] * 16 + [2] * 2 + [0] * 2)], GATE)
+        assert (outcome.passed, outcome.decided) == (True, True)
+        assert (outcome.value, outcome.floor) == (0.9, 0.75)
+        assert outcome.summary == "passed: recall@5 is 0.900, floor 0.750, the narrowest of 2"
+
+    def test_refuses_with_the_reason(self):
+        outcome = judge_quality([report([1] * 14 + [0] * 6)], GATE)
+        assert not outcome.passed
+        assert (outcome.value, outcome.floor) == (0.7, 0.75)
+        assert outcome.summary == "refused because handbook: recall@5 is 0.700, floor 0.750"
+
+    def test_one_bad_set_refuses(self):
+        good, bad = report([1] * 20), report([0] * 20, "faq")
+        outcome = judge_quality([good, bad], GATE)
+        assert not outcome.passed
+        assert "faq: mrr@10 is 0.000, floor 0.600" in outcome.summary
+
+    def test_too_few_queries_cannot_tell(self):
+        outcome = judge_quality([report([0] * 19)], GATE)
+        assert (outcome.passed, outcome.decided) == (True, False)
+        assert outcome.summary == "cannot tell: 19 judged queries, needs 20"
+
+    def test_a_floor_exactly_reached_passes(self):
+        assert judge_quality([report([1] * 15 + [0] * 5)], GATE).passed
+
+    def test_failed_searches_score_nothing(self):
+        results = tuple(result(number, 1, "RuntimeError: broken") for number in range(20))
+        outcome = judge_quality([EvalReport(2, "handbook", "h", results)], GATE)
+        assert not outcome.passed
+        assert outcome.value == 0
+        worst = outcome.details["handbook"]["worst"][0]
+        assert worst["error"] == "RuntimeError: broken"
+
+    def test_not_a_number_fails(self):
+        class Broken(EvalReport):
+            def metric(self, name):
+                return float("nan")
+
+        outcome = judge_quality([Broken(2, "handbook", "h", report([1] * 20).results)], GATE)
+        assert not outcome.passed
+
+    @pytest.mark.parametrize(
+        ("reports", "gate"),
+        [([], GATE), ([report([1] * 20)], Gate())],
+        ids=["no sets", "no floors"],
+    )
+    def test_nothing_to_judge_by_says_so(self, reports, gate):
+        outcome = judge_quality(reports, gate)
+        assert (outcome.passed, outcome.decided) == (True, False)
+
+    def test_stale_and_unanswerable_queries_are_left_out(self):
+        gone = EvalQuery("gone", "?", {"docs/gone.md": 1})
+        nothing = EvalQuery("nothing", "?", {})
+        extra = (
+            QueryResult(gone, {}, (), (), 1.0, ("docs/gone.md",)),
+            QueryResult(nothing, {}, (), (), 1.0),
+        )
+        kept = EvalReport(2, "handbook", "h", report([1] * 20).results + extra)
+        assert judge_quality([kept], GATE).value == 1.0
+        shown = reports_as_json(2, [kept])["sets"]["handbook"]
+        assert (shown["queries"], shown["judged"], shown["stale"], shown["unanswerable"]) == (
+            22,
+            20,
+            1,
+            1,
+        )
+
+    def test_details_are_json(self):
+        json.dumps(judge_quality([report([1, 0] * 10)], GATE).details, allow_nan=False)
+
+
+class TestRegression:
+    def test_the_same_results_pass(self):
+        outcome = judge_regression(
+            [report([1, 2, 0] * 10)], [report([1, 2, 0] * 10, version=1)], GATE
+        )
+        assert (outcome.passed, outcome.decided, outcome.value) == (True, True, 0)
+
+    def test_a_large_drop_is_refused_and_shown(self):
+        outcome = judge_regression([report([1] * 20 + [0] * 10)], [report([1] * 30)], GATE)
+        assert not outcome.passed
+        assert outcome.value == pytest.approx(-1 / 3)
+        assert outcome.floor == -0.02
+        assert "recall@5 changed by -0.333" in outcome.summary
+        assert outcome.details["losses"][0]["expected"] == ["docs/20.md"]
+        json.dumps(outcome.details, allow_nan=False)
+
+    def test_a_drop_that_luck_explains_passes(self):
+        # 3 of 30 lost and 1 won: a mean drop of 0.067, p 0.31.
+        live = [1] * 29 + [0]
+        candidate = [0] * 3 + [1] * 27
+        outcome = judge_regression([report(candidate)], [report(live)], GATE)
+        assert outcome.passed
+        assert outcome.value == pytest.approx(-2 / 30)
+
+    def test_a_significant_drop_within_the_tolerance_passes(self):
+        # 12 of 1,000 drop from rank 1 to rank 2: significant, but -0.006 is within 0.02.
+        outcome = judge_regression([report([2] * 12 + [1] * 988)], [report([1] * 1000)], GATE)
+        assert outcome.passed
+        assert outcome.details["changes"]["mrr@10"]["p_worse"] < 0.01
+
+    def test_an_improvement_passes(self):
+        assert judge_regression([report([1] * 30)], [report([0] * 30)], GATE).passed
+
+    def test_too_few_common_queries_cannot_tell(self):
+        outcome = judge_regression([report([0] * 19)], [report([1] * 40)], GATE)
+        assert (outcome.passed, outcome.decided) == (True, False)
+        assert outcome.summary == "cannot tell: 19 judged queries, needs 20"
+
+    def test_queries_of_sets_with_other_names_are_not_mixed(self):
+        outcome = judge_regression([report([0] * 30, "a")], [report([1] * 30, "b")], GATE)
+        assert not outcome.decided
+
+    def test_without_a_live_version_there_is_nothing_to_compare(self):
+        outcome = judge_regression([report([0] * 30)], [], GATE)
+        assert (outcome.passed, outcome.decided) == (True, False)
+
+
+def simulated(rng, queries, shift=0.0):
+    """Ranks of two runs of one configuration, each moving half of the queries a little."""
+    base = rng.choice([1, 1, 1, 2, 3, 5, 0], queries)
+
+    def run(worse):
+        moved = rng.random(queries) < 0.5
+        ranks = np.where(moved & (base > 0), base + rng.integers(-1, 2, queries), base)
+        ranks = np.where(ranks > 9, 0, np.maximum(ranks, (base > 0).astype(int)))
+        return np.where(rng.random(queries) < worse, 0, ranks).tolist()
+
+    return run(shift), run(0.0)
+
+
+def refused(rng, queries, shift, trials):
+    gate = Gate(**{"recall@5": 0.0, "mrr@10": 0.0}, max_regression=0.0)
+    outcomes = [
+        judge_regression([report(new)], [report(old)], gate)
+        for new, old in (simulated(rng, queries, shift) for _ in range(trials))
+    ]
+    return sum(not outcome.passed for outcome in outcomes) / trials
+
+
+def test_identical_configurations_are_refused_at_most_5_times_in_100():
+    assert refused(np.random.default_rng(7), 100, 0.0, 120) <= 0.05
+
+
+def test_a_real_loss_is_found():
+    assert refused(np.random.default_rng(8), 100, 0.15, 40) >= 0.9
