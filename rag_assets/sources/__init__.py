@@ -1,0 +1,22 @@
+"""Where documents come from: `open_source` makes the source that a configuration names."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rag_assets.config import FilesConfig, RecordsConfig, SourceConfig
+from rag_assets.sources.base import Entry, Source
+from rag_assets.sources.files import open_files
+from rag_assets.sources.records import RecordsSource
+
+__all__ = ["Entry", "Source", "open_source"]
+
+# A source's section of knowledge_base.yaml → what opens it.
+OPENERS: dict[type[SourceConfig], Callable[[Any], Source]] = {
+    FilesConfig: open_files,
+    RecordsConfig: RecordsSource,
+}
+
+
+def open_source(config: SourceConfig) -> Source:
+    """The source of one entry of `sources:`. Nothing is read or connected yet."""
+    return OPENERS[type(config)](config)

@@ -1,0 +1,51 @@
+"""The contract of this room: a source lists entries with change tokens and brings their bytes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One document as its source lists it.
+
+    key: unique within the source; the document's id is SOURCE/KEY.
+    name: a file name to sniff the type with.
+    token: changes whenever the bytes may have changed; a prefilter, the content hash is the truth.
+    size: bytes, where the listing tells.
+    acl: groups that may read, where the source knows better than the configuration.
+    problem: why the document cannot be used; such an entry is listed but never fetched.
+    """
+
+    key: str
+    uri: str
+    name: str
+    token: str
+    size: int | None
+    modified_at: datetime | None
+    title: str | None = None
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    acl: tuple[str, ...] | None = None
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+    problem: str | None = None
+
+
+class Source(Protocol):
+    """Where documents come from. Made from its section of the configuration."""
+
+    def scan(self) -> Iterator[Entry]:
+        """Every document of the source, each key once.
+
+        Raises: SourceError, at the latest when the last entry is asked for, if the listing is not
+        complete. What a listing lacks counts as deleted, so half of one is worse than none.
+        """
+
+    def fetch(self, entry: Entry) -> bytes:
+        """The bytes of an entry of the last scan.
+
+        Raises: SourceError or OSError when they cannot be read.
+        """

@@ -1,0 +1,159 @@
+"""Files behind a URL: object stores through obstore, everything else through fsspec."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from rag_assets.config import FilesConfig
+from rag_assets.errors import SourceError
+from rag_assets.sources.base import Entry
+from rag_assets.sources.globs import Selection
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+    from obstore.store import ObjectStore
+
+
+class ObjectStoreUrl:
+    """The objects below an s3://, gs:// or az:// prefix.
+
+    Credentials, region and endpoint come from the provider's usual environment variables, such as
+    AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL.
+    """
+
+    def __init__(self, config: FilesConfig) -> None:
+        self._url = config.path.rstrip("/")
+        self._name = config.name
+        self._chosen = Selection(config.include, config.exclude)
+
+    def scan(self) -> Iterator[Entry]:
+        """Every chosen object. Raises: SourceError when any page of the listing fails."""
+        import obstore
+
+        try:
+            for page in obstore.list(self._store(), chunk_size=1000):
+                for meta in page:
+                    if _listed(self._chosen, meta["path"]):
+                        yield self._entry(meta)
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise _unlistable(self._name, self._url, error) from error
+
+    def _entry(self, meta: Mapping[str, Any]) -> Entry:
+        key = meta["path"]
+        modified = None if meta["e_tag"] else meta["last_modified"]
+        parts = (meta["e_tag"], meta["version"], meta["size"], modified)
+        return _entry(self._url, key, parts, meta["size"], meta["last_modified"])
+
+    def fetch(self, entry: Entry) -> bytes:
+        """The bytes of an object. Raises: SourceError when it cannot be read."""
+        import obstore
+
+        try:
+            return bytes(obstore.get(self._store(), entry.key).bytes())
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise SourceError(f"{entry.uri}: cannot be read ({_first_line(error)})") from error
+
+    def _store(self) -> "ObjectStore":
+        from obstore.store import from_url
+
+        return from_url(self._url)
+
+
+class FilesystemUrl:
+    """The files below a URL of any file system that fsspec knows (memory, ftp, sftp, http, …)."""
+
+    def __init__(self, config: FilesConfig) -> None:
+        self._url = config.path.rstrip("/")
+        self._name = config.name
+        self._chosen = Selection(config.include, config.exclude)
+
+    def scan(self) -> Iterator[Entry]:
+        """Every chosen file. Raises: SourceError when a folder cannot be listed.
+
+        fsspec's own `find` leaves out folders that fail, hence the walk.
+        """
+        filesystem, root = self._open()
+        pending = [root]
+        entered = set()
+        while pending:
+            folder = pending.pop()
+            entered.add(folder)
+            try:
+                items = filesystem.ls(folder, detail=True, refresh=True)
+            except Exception as error:
+                raise _unlistable(self._name, self._url, error) from error
+            for info in sorted(items, key=lambda info: info["name"], reverse=True):
+                key = info["name"].removeprefix(root).strip("/")
+                if info["type"] == "directory":
+                    if info["name"] not in entered and self._chosen.enters(key):
+                        pending.append(info["name"])
+                elif _listed(self._chosen, key):
+                    yield self._entry(key, info)
+
+    def _entry(self, key: str, info: Mapping[str, Any]) -> Entry:
+        modified = _time(info)
+        names = ("ETag", "etag", "e_tag", "md5", "checksum", "version", "VersionId")
+        parts = [info[name] for name in names if info.get(name)]
+        return _entry(
+            self._url, key, (*parts, info.get("size"), modified), info.get("size"), modified
+        )
+
+    def fetch(self, entry: Entry) -> bytes:
+        """The bytes of a file. Raises: SourceError when it cannot be read."""
+        filesystem, root = self._open()
+        try:
+            data = filesystem.cat_file(f"{root}/{entry.key}" if root else entry.key)
+        except Exception as error:
+            raise SourceError(f"{entry.uri}: cannot be read ({_first_line(error)})") from error
+        return bytes(data)
+
+    def _open(self) -> tuple["AbstractFileSystem", str]:
+        import fsspec
+
+        try:
+            filesystem, root = fsspec.url_to_fs(self._url)
+        except (ImportError, ValueError, OSError) as error:
+            raise _unlistable(self._name, self._url, error) from error
+        return filesystem, root.rstrip("/")
+
+
+def _listed(chosen: Selection, key: str) -> bool:
+    """Whether an object is a chosen file; names ending in a slash stand for folders."""
+    if not key or key.endswith("/"):
+        return False
+    folders = key.split("/")[:-1]
+    inside = all(chosen.enters("/".join(folders[: i + 1])) for i in range(len(folders)))
+    return inside and chosen.takes(key)
+
+
+def _entry(
+    url: str, key: str, parts: tuple[object, ...], size: int | None, modified: datetime | None
+) -> Entry:
+    token = hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
+    name = key.rpartition("/")[2]
+    return Entry(key, f"{url}/{quote(key)}", name, token, size, modified)
+
+
+def _time(info: Mapping[str, Any]) -> datetime | None:
+    """When a file was last written, in whichever form its file system tells it."""
+    for name in ("LastModified", "last_modified", "mtime", "modified", "updated", "created"):
+        value = info.get(name)
+        if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+    return None
+
+
+def _unlistable(name: str, url: str, error: Exception) -> SourceError:
+    scheme = urlsplit(url).scheme
+    return SourceError(
+        f"source {name!r}: {url} cannot be listed ({_first_line(error)}); nothing of the source was"
+        f" changed. Check the address and the credentials for {scheme}://"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
