@@ -245,7 +245,9 @@ def load_config(path: str | os.PathLike[str] | None = None) -> KnowledgeBaseConf
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"{file}: cannot be read as YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: expected a mapping with the keys name, sources, …")
     problems: list[str] = []

@@ -15,7 +15,7 @@ class RagError(Exception):
 
 
 class ConfigError(RagError):
-    """The configuration or a command's arguments cannot be used. All mistakes are in the message."""
+    """The configuration or a command's arguments cannot be used; all mistakes are told."""
 
     exit_code = 2
     http_status = 400

@@ -52,7 +52,9 @@ def reuse(
         previous = schema.to_frame()
     wanted = inputs.select("doc_id", "fingerprint")
     kept = previous.join(wanted, on=["doc_id", "fingerprint"], how="semi")
-    missing = inputs.join(kept.select("doc_id", "fingerprint"), on=["doc_id", "fingerprint"], how="anti")
+    missing = inputs.join(
+        kept.select("doc_id", "fingerprint"), on=["doc_id", "fingerprint"], how="anti"
+    )
     if carry and kept.height:
         fresh = inputs.select("doc_id", *carry)
         kept = kept.drop(carry).join(fresh, on="doc_id", how="left", maintain_order="left")

@@ -6,7 +6,8 @@ fingerprint it would get differs from the one it has (see `incremental.py`).
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import polars as pl
 
@@ -16,7 +17,13 @@ HEADING = pl.Struct({"start": pl.Int64, "level": pl.Int64, "title": pl.String})
 PAGE = pl.Struct({"start": pl.Int64, "number": pl.Int64})
 TIME = pl.Datetime("us", "UTC")
 
-RAW_DOCUMENTS = pl.Schema(
+
+def _schema(columns: Mapping[str, Any]) -> pl.Schema:
+    """Columns mix Polars' type classes and instances, which no narrower type describes."""
+    return pl.Schema(columns)
+
+
+RAW_DOCUMENTS = _schema(
     {
         "doc_id": pl.String,  # SOURCE/KEY
         "source": pl.String,
@@ -35,11 +42,12 @@ RAW_DOCUMENTS = pl.Schema(
         "valid_until": TIME,
         "held": pl.Boolean,  # gone from the listing, kept by the delete guard
         "problem": pl.String,  # why the bytes could not be read; null when they could
-        "digest": pl.String,
+        "digest": pl.String,  # of what a parser sees; attributes only travel along
+        "attributes": pl.String,  # digest of the rest
     }
 )
 
-DOCUMENTS = pl.Schema(
+DOCUMENTS = _schema(
     {
         "doc_id": pl.String,
         "source": pl.String,
@@ -60,12 +68,17 @@ DOCUMENTS = pl.Schema(
         "valid_until": TIME,
         "held": pl.Boolean,
         "problem": pl.String,  # quarantine reason; such a row has no text
+        "parsed_title": pl.String,  # `title` is the source's own where it has one
+        "parsed_metadata": pl.String,
+        "parsed_digest": pl.String,  # of everything the parser found
         "fingerprint": pl.String,
-        "digest": pl.String,
+        "attributes": pl.String,  # of the raw row whose attributes these are
+        "digest": pl.String,  # of what chunks depend on
+        "state": pl.String,  # of everything in the row that an index version stores
     }
 )
 
-CHUNKS = pl.Schema(
+CHUNKS = _schema(
     {
         "chunk_id": pl.String,
         "doc_id": pl.String,

@@ -34,6 +34,23 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckOutcome:
+    """What one blocking check found on one version.
+
+    `decided` is False when the evidence is too thin to tell; such an outcome passes and says so.
+    `value` and `floor` are the deciding figures, where there are any.
+    """
+
+    name: str
+    passed: bool
+    summary: str
+    value: float | None = None
+    floor: float | None = None
+    decided: bool = True
+    details: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """One chunk with what a reader needs of its document.
 

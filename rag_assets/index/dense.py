@@ -57,9 +57,7 @@ class DenseIndex:
         collection = client.create_collection(
             COLLECTION,
             embedding_function=None,
-            configuration={
-                "hnsw": {"space": space, "sync_threshold": _SYNC_THRESHOLD, **_HNSW}  # type: ignore[typeddict-item]
-            },
+            configuration={"hnsw": {"space": space, "sync_threshold": _SYNC_THRESHOLD, **_HNSW}},
         )
         return cls(directory, client, collection, space)
 
@@ -67,7 +65,9 @@ class DenseIndex:
     def open(cls, directory: Path, space: str) -> "DenseIndex":
         """The index in `directory`. Opening writes a bookkeeping row: not for read-only mounts."""
         if not (directory / "chroma.sqlite3").is_file():
-            raise StorageError(f"{directory}: no Chroma database; run `rag-assets reconcile --repair`")
+            raise StorageError(
+                f"{directory}: no Chroma database; run `rag-assets reconcile --repair`"
+            )
         client = _client(directory)
         try:
             collection = client.get_collection(COLLECTION, embedding_function=None)
@@ -127,7 +127,7 @@ class DenseIndex:
         There is no flush call: a low `sync_threshold` takes effect at the next open, whose first
         read persists what is pending.
         """
-        self._set_sync_threshold(2)
+        self._set_sync_threshold(1)
         self.close()
         again = DenseIndex.open(self.directory, self._space)
         again.count()

@@ -205,6 +205,18 @@ class LexicalIndex:
         return self._writer
 
 
+def terms(text: str) -> list[str]:
+    """The stems, identifiers and bigrams of a text, as the index and its queries see them.
+
+    Without stop words, unless there is nothing else; in order, with repeats.
+    """
+    text = _normal(text)
+    spaced = _UNSPACED.sub(" ", text)
+    found = _words(stop_words=False).analyze(spaced) + _query_grams(text)
+    found += [term for term in _identifiers(text) if term not in found]
+    return found or _words().analyze(spaced)
+
+
 def _schema() -> "tantivy.Schema":
     import tantivy
 

@@ -40,11 +40,35 @@ SELECT c.chunk_id, c.doc_id, d.source, d.uri, d.title, c.headings, c.start, c."e
 FROM chunks c JOIN documents d USING (doc_id) WHERE c.chunk_id IN ({})
 """
 
-_DOCUMENT_COLUMNS = (
-    "doc_id source partition uri title media_type language category metadata acl modified_at"
-    " valid_from valid_until content_hash held state"
-).split()
-_CHUNK_COLUMNS = "chunk_id doc_id ordinal start end page tokens headings text".split()
+_DOCUMENT_COLUMNS = [
+    "doc_id",
+    "source",
+    "partition",
+    "uri",
+    "title",
+    "media_type",
+    "language",
+    "category",
+    "metadata",
+    "acl",
+    "modified_at",
+    "valid_from",
+    "valid_until",
+    "content_hash",
+    "held",
+    "state",
+]
+_CHUNK_COLUMNS = [
+    "chunk_id",
+    "doc_id",
+    "ordinal",
+    "start",
+    "end",
+    "page",
+    "tokens",
+    "headings",
+    "text",
+]
 
 
 class PassageStore:
@@ -146,7 +170,7 @@ class PassageStore:
         return dict(self._rows("SELECT chunk_id, doc_id FROM chunks"))
 
     def document_states(self) -> pl.DataFrame:
-        """(doc_id, state, content_hash) of every document; `state` says what its row was made of."""
+        """(doc_id, state, content_hash) of every document; `state` names what made its row."""
         rows = self._rows("SELECT doc_id, state, content_hash FROM documents")
         schema = {"doc_id": pl.String, "state": pl.String, "content_hash": pl.String}
         return pl.DataFrame(rows, schema=schema, orient="row")

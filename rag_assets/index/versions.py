@@ -1,10 +1,10 @@
 """The sequence of index versions on disk: numbers, states, verdicts, the live pointer.
 
-    index/LIVE.json             the pointer; replaced atomically, the only thing promotion writes
-    index/promotions.jsonl      every promotion and rollback, appended
-    index/.lock                 one publisher
-    index/000042/               a version; sealed once MANIFEST.json is in it, never written again
-    index/verdicts/000042.json  outcomes of the blocking checks, bound to the manifest's digest
+index/LIVE.json             the pointer; replaced atomically, the only thing promotion writes
+index/promotions.jsonl      every promotion and rollback, appended
+index/.lock                 one publisher
+index/000042/               a version; sealed once MANIFEST.json is in it, never written again
+index/verdicts/000042.json  outcomes of the blocking checks, bound to the manifest's digest
 """
 
 import json
@@ -26,6 +26,7 @@ from rag_assets.records import digest_of
 
 MANIFEST_FILE = "MANIFEST.json"
 POINTER_FILE = "LIVE.json"
+CANDIDATE_FILE = "CANDIDATE.json"
 
 # A version is promoted only when each of these was evaluated on it and passed.
 REQUIRED_CHECKS = ("completeness", "index_integrity", "retrieval_quality", "no_regression")
@@ -121,7 +122,9 @@ class Versions:
             return Manifest(**json.loads(path.read_bytes()))
         except FileNotFoundError:
             known = ", ".join(map(str, self.sealed())) or "none"
-            raise IndexNotReady(f"index version {version} does not exist; there are: {known}") from None
+            raise IndexNotReady(
+                f"index version {version} does not exist; there are: {known}"
+            ) from None
         except (ValueError, TypeError) as error:
             raise StorageError(f"{path}: damaged ({error})") from error
 
@@ -216,6 +219,23 @@ class Versions:
         data = json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False).encode()
         write_atomically(self._verdict_path(version), data)
 
+    def set_candidate(self, version: int) -> None:
+        """Name the version that the checks, the report and the promotion are about."""
+        data = json.dumps({"version": version}).encode()
+        write_atomically(self.root / CANDIDATE_FILE, data)
+
+    def candidate(self) -> int:
+        """The version to judge; the live one when a refresh found nothing to change.
+
+        Raises: IndexNotReady when no candidate was ever built.
+        """
+        try:
+            return int(json.loads((self.root / CANDIDATE_FILE).read_bytes())["version"])
+        except FileNotFoundError:
+            raise IndexNotReady(
+                f"{self.root}: no candidate yet; materialize candidate_index first"
+            ) from None
+
     def promote(self, version: int, *, run_id: str = "") -> Pointer:
         """Make a version live, if every required check was evaluated on it and passed.
 
@@ -226,6 +246,11 @@ class Versions:
         pointer = self.pointer()
         if pointer is not None and pointer.version == version:
             return pointer
+        if self.state(version) is State.RETIRED:
+            raise GateRefused(
+                f"index version {version} was live before and was replaced; to serve it again run"
+                f" `rag-assets rollback {version}`"
+            )
         self._demand_verdict(version)
         if pointer is not None and manifest.parent != pointer.version:
             raise GateRefused(

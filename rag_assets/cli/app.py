@@ -1,0 +1,99 @@
+"""The application object, options that every command takes, and errors as exit statuses."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from rag_assets.errors import RagError
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    name="rag-assets",
+    help="Keep a RAG knowledge base fresh, measured and safe.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="knowledge_base.yaml; default $RAG_CONFIG, then ./"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")]
+
+
+def say(text: str = "") -> None:
+    """A line for people, on stdout."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """A line beside the result, on stderr."""
+    typer.echo(text, err=True)
+
+
+def print_json(value: object) -> None:
+    """The one JSON object of a command."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def command(name: str, **settings: Any) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Register a command whose `RagError`s become one line on stderr and an exit status."""
+
+    def register(function: Callable[P, None]) -> Callable[P, None]:
+        @wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            debug = bool(kwargs.get("debug"))
+            _set_up_logging(debug)
+            try:
+                function(*args, **kwargs)
+            except RagError as error:
+                if debug:
+                    raise
+                if kwargs.get("as_json"):
+                    print_json({"error": {"type": type(error).__name__, "message": str(error)}})
+                note(f"error: {error}")
+                raise typer.Exit(error.exit_code) from error
+            except KeyboardInterrupt:
+                raise typer.Exit(130) from None
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(0) from None
+            except Exception as error:
+                if debug:
+                    raise
+                first = str(error).strip().partition("\n")[0]
+                note(
+                    f"error: {type(error).__name__}: {first} (run again with --debug to see where)"
+                )
+                raise typer.Exit(1) from error
+
+        app.command(name, **settings)(run)
+        return run
+
+    return register
+
+
+def _set_up_logging(debug: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        stream=sys.stderr,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    from rag_assets.cli import inspect_commands, query_commands, refresh_commands  # noqa: F401
+
+    app()

@@ -1,0 +1,231 @@
+"""Commands that ask a knowledge base: search, ask, evaluate."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rag_assets.cli.app import ConfigOption, DebugOption, JsonOption, command, note, print_json, say
+from rag_assets.config import BeirSet, load_config
+from rag_assets.errors import BadRequest, ConfigError
+
+if TYPE_CHECKING:
+    from rag_assets.answering.answer import Answer
+    from rag_assets.retrieval.base import Hit
+
+KOption = Annotated[int | None, typer.Option("-k", min=1, max=1000, help="How many passages.")]
+WhereOption = Annotated[
+    str | None, typer.Option("--where", help="Filter over metadata, JSON in Chroma's language.")
+]
+GroupsOption = Annotated[
+    str | None, typer.Option("--groups", help="Groups of the asker, a,b; default: no restriction.")
+]
+VersionOption = Annotated[int | None, typer.Option("--version", help="Default: the live one.")]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the parts of each score.")]
+
+
+def _where(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        where = json.loads(text)
+    except ValueError as error:
+        raise BadRequest(
+            f'--where: not JSON ({error}); expected e.g. \'{{"team": "hr"}}\''
+        ) from error
+    if not isinstance(where, dict):
+        raise BadRequest(f"--where: expected a JSON object, found {type(where).__name__}")
+    return where
+
+
+def _groups(text: str | None) -> list[str] | None:
+    return None if text is None else [group.strip() for group in text.split(",") if group.strip()]
+
+
+@command("search")
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    k: KOption = None,
+    where: WhereOption = None,
+    groups: GroupsOption = None,
+    version: VersionOption = None,
+    explain: ExplainOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Ranked passages with their sources."""
+    from rag_assets.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase.open(load_config(config).path) as knowledge_base:
+        found = knowledge_base.search(
+            query, k=k, where=_where(where), groups=_groups(groups), version=version
+        )
+    if as_json:
+        hits = [_hit_as_json(hit, explain=explain) for hit in found]
+        print_json({"index_version": found.index_version, "hits": hits})
+        return
+    for hit in found:
+        path = " › ".join(hit.heading)
+        say(f"{hit.rank:>2}. {hit.score:.3f}  {hit.title}" + (f"  ({path})" if path else ""))
+        say(f"    {hit.uri} [{hit.start}:{hit.end}]")
+        if explain:
+            say("    " + ", ".join(f"{name} {value:.3f}" for name, value in hit.signals.items()))
+        say(f"    {' '.join(hit.text.split())[:200]}")
+    note(f"index version {found.index_version}, {len(found)} passages")
+
+
+def _hit_as_json(hit: "Hit", *, explain: bool) -> dict[str, Any]:
+    names = [
+        "rank",
+        "score",
+        "uri",
+        "doc_id",
+        "chunk_id",
+        "source",
+        "title",
+        "heading",
+        "start",
+        "end",
+        "text",
+        "metadata",
+    ]
+    found = {name: getattr(hit, name) for name in names}
+    found["heading"] = list(hit.heading)
+    found["metadata"] = dict(hit.metadata)
+    return found | ({"signals": dict(hit.signals)} if explain else {})
+
+
+@command("ask")
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    stream: Annotated[bool, typer.Option("--stream", help="Print as it is written.")] = False,
+    k: KOption = None,
+    where: WhereOption = None,
+    groups: GroupsOption = None,
+    version: VersionOption = None,
+    explain: ExplainOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """An answer with citations."""
+    from rag_assets.knowledge_base import KnowledgeBase
+
+    options: dict[str, Any] = {
+        "k": k,
+        "where": _where(where),
+        "groups": _groups(groups),
+        "version": version,
+    }
+    with KnowledgeBase.open(load_config(config).path) as knowledge_base:
+        if stream and not as_json:
+            reply = _stream(knowledge_base.answer(question, stream=True, **options))
+            print_sources(reply)
+            return
+        reply = knowledge_base.answer(question, **options)
+    if as_json:
+        print_json(reply.as_json())
+    else:
+        print_answer(reply)
+
+
+def _stream(parts: Any) -> "Answer":
+    reply = None
+    for part in parts:
+        if part.answer is not None:
+            reply = part.answer
+        else:
+            typer.echo(part.text, nl=False)
+    say()
+    return reply
+
+
+def print_answer(reply: "Answer") -> None:
+    """An answer and its sources, for people."""
+    say(reply.text)
+    print_sources(reply)
+
+
+def print_sources(reply: "Answer") -> None:
+    """The citations of an answer, and what made it."""
+    for citation in reply.citations:
+        path = " › ".join(citation.heading)
+        where = f", {path}" if path else ""
+        say(f"  [{citation.number}] {citation.title}{where}")
+        say(f"      {citation.uri} [{citation.start}:{citation.end}]")
+    flag = ", needs review" if reply.needs_review else ""
+    say(
+        f"  index version {reply.index_version}, {reply.model},"
+        f" confidence {reply.confidence:.2f}{flag}"
+    )
+
+
+@command("evaluate")
+def evaluate(
+    eval_set: Annotated[
+        Path | None, typer.Option("--set", help="A .jsonl file or BEIR folder; default: all.")
+    ] = None,
+    version: VersionOption = None,
+    compare: Annotated[
+        int | None, typer.Option("--compare", help="Show wins and losses against this version.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Retrieval metrics with confidence intervals."""
+    from rag_assets.evaluation.report import reports_as_json
+    from rag_assets.refresh import judge
+    from rag_assets.refresh.pipeline import Pipeline
+
+    settings = load_config(config)
+    if eval_set is not None:
+        if not eval_set.exists():
+            raise ConfigError(f"--set {eval_set}: no such file or folder")
+        chosen = BeirSet(
+            path=str(eval_set.resolve()), format="beir" if eval_set.is_dir() else "jsonl"
+        )
+        evaluation = settings.evaluation.model_copy(update={"sets": [chosen]})
+        path = settings.path
+        settings = settings.model_copy(update={"evaluation": evaluation})
+        settings._path = path
+    elif not settings.evaluation.sets:
+        raise ConfigError(f"{settings.path}: evaluation.sets is empty; name one with --set PATH")
+    pipeline = Pipeline(settings)
+    number = version if version is not None else pipeline.versions.live().version
+    reports = judge.evaluated(pipeline, number)
+    result = reports_as_json(number, reports)
+    other = None if compare is None else judge.evaluated(pipeline, compare)
+    if other is not None:
+        result["comparison"] = judge.comparison(compare or 0, reports, other)
+    if as_json:
+        print_json(result)
+        return
+    say(f"index version {number}")
+    for report in reports:
+        say(
+            f"{report.name}: {len(report.results)} queries, {len(report.judged)} judged,"
+            f" {len(report.stale)} stale, {len(report.errors)} failed"
+        )
+        for name, value in report.metrics.items():
+            low, high = report.ci95.get(name, (float("nan"), float("nan")))
+            say(f"  {name:<10} {value:.3f}  [{low:.3f}, {high:.3f}]")
+        say(f"  latency    p50 {report.latency(50):.1f} ms, p95 {report.latency(95):.1f} ms")
+    if other is not None:
+        _print_comparison(result["comparison"])
+
+
+def _print_comparison(comparison: Any) -> None:
+    say(f"against version {comparison['version']} (positive: this version is better)")
+    for name, found in comparison["sets"].items():
+        for metric, difference in found["metrics"].items():
+            low, high = difference["ci95"]
+            say(
+                f"  {name} {metric:<10} {difference['mean']:+.3f} [{low:+.3f}, {high:+.3f}]"
+                f"  {difference['wins']} wins, {difference['losses']} losses,"
+                f" p = {difference['p']:.3f}"
+            )
+        for query in found["queries"][:20]:
+            say(f"    {query['difference']:+.2f}  {query['query']}")

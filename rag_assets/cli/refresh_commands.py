@@ -1,0 +1,211 @@
+"""Commands that change a knowledge base: init, refresh, watch, rollback, demo."""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rag_assets.cli.app import (
+    ConfigOption,
+    DebugOption,
+    JsonOption,
+    command,
+    note,
+    print_json,
+    say,
+)
+from rag_assets.config import load_config
+from rag_assets.errors import ConfigError
+
+
+@command("init")
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to make the knowledge base.")],
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Scaffold a knowledge base: configuration, sample documents, eval set."""
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigError(f"{directory}: is not empty; name a new or an empty directory")
+    with as_file(files("rag_assets") / "scaffold") as template:
+        shutil.copytree(template, directory, dirs_exist_ok=True)
+    made = sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file())
+    if as_json:
+        print_json({"directory": str(directory.resolve()), "files": made})
+        return
+    say(f"Made {directory} with {len(made)} files. Next:")
+    say(f"  cd {directory} && rag-assets refresh && rag-assets ask 'How do I add a document?'")
+
+
+@command("refresh")
+def refresh(
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="Look at this source only; repeatable.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Distrust change tokens: read every document again.")
+    ] = False,
+    confirm_deletes: Annotated[
+        bool, typer.Option("--confirm-deletes", help="Let held deletions through.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Materialize what changed, judge the candidate, promote it if it passes."""
+    settings = load_config(config)
+    for name in source or ():
+        settings.source(name)
+    from rag_assets.defs.execute import Refresher, dagster_instance, failure
+    from rag_assets.refresh.pipeline import Options
+
+    options = Options(confirm_deletes, full, tuple(source or ()))
+    with dagster_instance(settings) as instance, _progress() as progress:
+        receipt = Refresher(settings, instance, progress).refresh(options, full=full)
+    problem = failure(receipt)
+    if as_json:
+        print_json(receipt)
+    else:
+        print_receipt(receipt)
+    if problem is not None:
+        note(f"error: {problem}")
+        raise typer.Exit(problem.exit_code)
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A counter for each stage on a terminal; nothing anywhere else."""
+    if not sys.stderr.isatty():
+        yield lambda stage, done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    ) as bars:
+        tasks: dict[str, Any] = {}
+
+        def advance(stage: str, done: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=None)
+            bars.advance(tasks[stage], done)
+
+        yield advance
+
+
+def print_receipt(receipt: dict[str, Any]) -> None:
+    """The receipt for people."""
+    documents, chunks = receipt["documents"], receipt["chunks"]
+    embeddings = receipt["embeddings"]
+    changed = any(documents[name] for name in ("added", "changed", "deleted"))
+    if receipt["promoted"]:
+        say(f"Version {receipt['version']} is live ({receipt['seconds']:.1f} s).")
+    elif changed or chunks["added"] or chunks["deleted"]:
+        say(
+            f"Version {receipt['version']} was built, version {receipt['live_version']} stays live."
+        )
+    else:
+        say(
+            f"Nothing changed; version {receipt['live_version']} stays live"
+            f" ({receipt['seconds']:.1f} s)."
+        )
+    say(
+        f"  documents   {documents['listed']} listed = {documents['unchanged']} unchanged"
+        f" + {documents['added']} added + {documents['changed']} changed"
+        f" + {documents['quarantined']} quarantined; {documents['deleted']} deleted"
+        + (f", {documents['held']} held" if documents["held"] else "")
+    )
+    say(
+        f"  chunks      {chunks['kept']} kept, {chunks['added']} added, {chunks['deleted']} deleted"
+    )
+    say(
+        f"  embeddings  {embeddings['computed']} computed ({embeddings['tokens']} tokens,"
+        f" ${embeddings['usd']:.4f}), {embeddings['reused']} reused"
+    )
+    for check in receipt["gate"]["checks"]:
+        mark = "passed" if check["passed"] and check["decided"] else "REFUSED"
+        mark = "unsure" if check["passed"] and not check["decided"] else mark
+        say(f"  {mark}      {check['name']}: {check['summary']}")
+    for document in receipt["quarantined"][:10]:
+        say(f"  quarantined {document['doc_id']}: {document['problem']}")
+    for message in receipt["errors"].values():
+        say(f"  not listed  {message}")
+
+
+@command("rollback")
+def rollback(
+    version: Annotated[int | None, typer.Argument(help="Default: the one live before.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make an earlier index version live again: one pointer write."""
+    from rag_assets.index.versions import Versions
+
+    versions = Versions(load_config(config).storage)
+    with versions.publishing():
+        pointer = versions.rollback(version)
+    if as_json:
+        print_json({"live_version": pointer.version, "previous": pointer.previous})
+    else:
+        say(f"Version {pointer.version} is live again; it was version {pointer.previous} before.")
+
+
+@command("watch")
+def watch(
+    config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Stay up and refresh as soon as a local source changes. Stop with Ctrl-C."""
+    settings = load_config(config)
+    from rag_assets.defs.execute import Refresher, dagster_instance
+    from rag_assets.defs.watching import watch_sources
+
+    with dagster_instance(settings) as instance:
+        refresher = Refresher(settings, instance)
+        for receipt in watch_sources(settings, refresher):
+            if as_json:
+                print_json(receipt)
+            else:
+                print_receipt(receipt)
+
+
+_DEMO_QUESTIONS = (
+    "How many vacation days do I get, and how many can I carry over?",
+    "What should I do when my laptop is stolen?",
+    "Which hotel price per night does the travel policy allow?",
+)
+
+
+@command("demo", hidden=True)
+def demo(config: ConfigOption = None, debug: DebugOption = False) -> None:
+    """Refresh the sample knowledge base, then ask it three questions."""
+    settings = load_config(config)
+    from rag_assets.defs.execute import Refresher, dagster_instance, failure
+    from rag_assets.refresh.pipeline import Options
+
+    say(f"Refreshing the knowledge base {settings.name!r} through its Dagster assets …")
+    with dagster_instance(settings) as instance, _progress() as progress:
+        receipt = Refresher(settings, instance, progress).refresh(Options())
+    print_receipt(receipt)
+    problem = failure(receipt)
+    if problem is not None:
+        raise problem
+    from rag_assets.cli.query_commands import print_answer
+    from rag_assets.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase.open(settings.path) as knowledge_base:
+        for question in _DEMO_QUESTIONS:
+            say()
+            say(f"Q: {question}")
+            started = time.perf_counter()
+            reply = knowledge_base.answer(question)
+            print_answer(reply)
+            note(f"   ({time.perf_counter() - started:.2f} s)")

@@ -1,0 +1,1 @@
+"""Dagster: the only room that imports it. Assets, checks, sensors and schedules over `refresh`."""

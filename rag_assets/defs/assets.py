@@ -1,0 +1,274 @@
+"""The six assets of a knowledge base, from its sources to the live index."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import dagster as dg
+import polars as pl
+from pydantic import Field
+
+from rag_assets.config import KnowledgeBaseConfig
+from rag_assets.defs.metadata import bars, preview, table
+from rag_assets.defs.names import Names
+from rag_assets.defs.resources import PipelineResource
+from rag_assets.errors import GateRefused
+from rag_assets.refresh import judge
+from rag_assets.refresh.candidate import account, make_candidate
+from rag_assets.refresh.pipeline import Options
+
+_LAYOUT = "1"
+
+
+class RefreshConfig(dg.Config):
+    """How a run treats the sources; editable in the launchpad."""
+
+    confirm_deletes: bool = False
+    audit: bool = False
+    sources: list[str] = Field(default_factory=list)
+
+
+def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDefinition]:
+    """The assets of one knowledge base; keys, resources and group carry its name."""
+    partitions = dg.StaticPartitionsDefinition([p for s in config.sources for p in s.partitions])
+    every = {
+        "required_resource_keys": {names.pipeline},
+        "owners": ["team:knowledge-base"],
+        "group_name": names.group,
+    }
+    partitioned = {
+        **every,
+        "partitions_def": partitions,
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+        "io_manager_key": names.lake,
+        "key_prefix": names.prefix,
+    }
+
+    def resource(context: dg.AssetExecutionContext) -> PipelineResource:
+        return getattr(context.resources, names.pipeline)
+
+    @dg.asset(
+        **partitioned,
+        code_version=_LAYOUT,
+        kinds={"polars", "parquet"},
+        description="What the sources hold: every listed document with its change token, content"
+        " hash and attributes. Only documents whose token moved are read again.",
+    )
+    def raw_documents(
+        context: dg.AssetExecutionContext, config: RefreshConfig
+    ) -> dg.MaterializeResult[pl.DataFrame]:
+        rag = resource(context)
+        options = Options(config.confirm_deletes, config.audit, tuple(config.sources))
+        frame, listings = rag.pipeline.raw_documents(context.partition_keys, options)
+        held = {
+            item.config.name: item.comparison.why_held
+            for item in listings
+            if item.comparison and item.comparison.why_held
+        }
+        errors = {item.config.name: item.error for item in listings if item.error}
+        for message in (*held.values(), *errors.values()):
+            context.log.warning(message)
+        rag.receipts.record(context.run.run_id, "held", held)
+        rag.receipts.record(context.run.run_id, "errors", errors)
+        return dg.MaterializeResult(
+            value=frame,
+            metadata={
+                "documents": frame.height,
+                "unreadable": frame["problem"].is_not_null().sum(),
+                "held": frame["held"].sum(),
+                "bytes": frame["size"].sum() or 0,
+                "preview": preview(frame, ["doc_id", "size", "modified_at", "problem"]),
+                **_per_partition(context, frame),
+            },
+        )
+
+    @dg.asset(
+        **partitioned,
+        code_version=_LAYOUT,
+        kinds={"polars", "parquet"},
+        description="Text with title, headings and pages. A document that cannot be parsed is"
+        " quarantined with its reason and never blocks the others.",
+    )
+    def documents(
+        context: dg.AssetExecutionContext, raw_documents: pl.DataFrame
+    ) -> dg.MaterializeResult[pl.DataFrame]:
+        rag = resource(context)
+        done = rag.pipeline.documents(raw_documents, context.partition_keys)
+        bad = done.frame.filter(pl.col("problem").is_not_null()).select("doc_id", "problem")
+        return dg.MaterializeResult(
+            value=done.frame,
+            metadata={
+                "documents": done.frame.height,
+                "parsed": done.computed,
+                "reused": done.kept,
+                "quarantined": bad.height,
+                "quarantine": table(bad.columns, bad.head(50).rows()),
+                "preview": preview(done.frame, ["doc_id", "media_type", "title", "text"]),
+            },
+        )
+
+    @dg.asset(
+        **partitioned,
+        code_version=_LAYOUT,
+        kinds={"polars", "parquet"},
+        description="Passages with exact spans and heading paths, cut in tokens of the embedding"
+        " model's own tokenizer. An edit changes only the chunks it touches.",
+    )
+    def chunks(
+        context: dg.AssetExecutionContext, documents: pl.DataFrame
+    ) -> dg.MaterializeResult[pl.DataFrame]:
+        rag = resource(context)
+        done = rag.pipeline.chunks(documents, context.partition_keys)
+        tokens = done.frame["tokens"]
+        return dg.MaterializeResult(
+            value=done.frame,
+            metadata={
+                "chunks": done.frame.height,
+                "documents_cut": done.computed,
+                "documents_reused": done.kept,
+                "tokens_mean": float(tokens.mean() or 0.0),  # type: ignore[arg-type]
+                "tokens_max": int(tokens.max() or 0),  # type: ignore[arg-type]
+                "preview": preview(done.frame, ["doc_id", "ordinal", "tokens", "text"]),
+            },
+        )
+
+    @dg.asset(
+        **partitioned,
+        code_version=_LAYOUT,
+        kinds={"onnx", "polars"},
+        description="One vector for every distinct text, in a content-addressed store beside the"
+        " lineage: a text is embedded once, whatever happens to its documents.",
+    )
+    def embeddings(
+        context: dg.AssetExecutionContext, chunks: pl.DataFrame
+    ) -> dg.MaterializeResult[pl.DataFrame]:
+        rag = resource(context)
+        done = rag.pipeline.embeddings(chunks)
+        rag.receipts.record(context.run.run_id, "embeddings", done.report)
+        size = rag.pipeline.store.size()
+        return dg.MaterializeResult(
+            value=done.frame,
+            metadata={
+                "chunks": done.frame.height,
+                **asdict(done.report),
+                "model": rag.pipeline.model,
+                "store_vectors": size.vectors,
+                "store_bytes": size.bytes,
+            },
+        )
+
+    index = {**every, "kinds": {"chroma", "tantivy"}, "code_version": _LAYOUT}
+
+    @dg.asset(
+        **index,
+        key_prefix=names.prefix,
+        deps=[documents, chunks, embeddings],
+        description="A sealed index version: the live one copied forward and patched with what"
+        " changed, or rebuilt from the embedding store. When nothing changed it is the live one.",
+    )
+    def candidate_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        rag = resource(context)
+        started = time.perf_counter()
+        candidate = make_candidate(rag.pipeline, context.run.run_id)
+        manifest, delta = candidate.manifest, candidate.delta
+        parent = manifest.parent if candidate.built else manifest.version
+        counts = account(rag.pipeline, manifest.version, parent)
+        facts = {
+            "version": manifest.version,
+            "built": candidate.built,
+            "parent": manifest.parent,
+            "documents": manifest.documents,
+            "chunks_kept": delta.chunks_kept,
+            "chunks_added": len(delta.chunks_added),
+            "chunks_deleted": len(delta.chunks_deleted),
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+        rag.receipts.record(context.run.run_id, "candidate", facts)
+        rag.receipts.record(context.run.run_id, "documents", counts)
+        rag.receipts.record(context.run.run_id, "quarantined", judge.quarantine(rag.pipeline))
+        return dg.MaterializeResult(
+            metadata={
+                **{name: value for name, value in facts.items() if value is not None},
+                "dagster/row_count": manifest.chunks,
+                "model": manifest.embedding_model,
+                "documents_accounted": table(list(asdict(counts)), [list(asdict(counts).values())]),
+                "path": dg.MetadataValue.path(rag.pipeline.versions.directory(manifest.version)),
+            },
+            data_version=dg.DataVersion(manifest.chunk_ids_digest + manifest.model[:8]),
+        )
+
+    @dg.asset(
+        **index,
+        key_prefix=names.prefix,
+        deps=[candidate_index],
+        description="How well the candidate retrieves on the eval sets, beside the live version."
+        " Kept also when the gate refuses.",
+    )
+    def retrieval_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        rag = resource(context)
+        version = rag.pipeline.versions.candidate()
+        report = judge.make_report(rag.pipeline, version)
+        rows = judge.metric_rows(report)
+        metadata: dict[str, object] = {
+            "version": version,
+            "metrics": table(["set", "metric", "value", "95 % low", "95 % high", "live"], rows),
+            "worst_queries": table(*judge.worst_queries(report)),
+            **judge.headline(report),
+        }
+        values, intervals = judge.plotted(report)
+        if values:
+            metadata["plot"] = bars(values, rag.pipeline.config.evaluation.gate.floors, intervals)
+        return dg.MaterializeResult(metadata=metadata)
+
+    @dg.asset(
+        **index,
+        key_prefix=names.prefix,
+        deps=[candidate_index, retrieval_report],
+        description="The version that is served. Promotion is one atomic write, and only for a"
+        " version whose every required check was evaluated and passed.",
+    )
+    def live_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        rag = resource(context)
+        versions = rag.pipeline.versions
+        version = versions.candidate()
+        before = versions.pointer()
+        try:
+            with versions.publishing():
+                pointer = versions.promote(version, run_id=context.run.run_id)
+                removed = versions.collect_garbage(rag.pipeline.config.index.keep_versions)
+        except GateRefused as refusal:
+            raise dg.Failure(str(refusal), allow_retries=False) from refusal
+        promoted = before is None or before.version != pointer.version
+        rag.receipts.record(context.run.run_id, "promoted", promoted)
+        return dg.MaterializeResult(
+            metadata={
+                "version": pointer.version,
+                "promoted": promoted,
+                "previous": pointer.previous if pointer.previous is not None else "none",
+                "removed": ", ".join(map(str, removed)) or "none",
+                "pointer": dg.MetadataValue.path(versions.root / "LIVE.json"),
+            },
+            data_version=dg.DataVersion(pointer.manifest),
+        )
+
+    return [
+        raw_documents,
+        documents,
+        chunks,
+        embeddings,
+        candidate_index,
+        retrieval_report,
+        live_index,
+    ]
+
+
+def _per_partition(
+    context: dg.AssetExecutionContext, frame: pl.DataFrame
+) -> dict[str, dg.MetadataValue]:
+    """Documents in each partition, where a run covers several."""
+    keys: Sequence[str] = context.partition_keys
+    if len(keys) < 2:
+        return {}
+    counts = dict(frame.group_by("partition").len().iter_rows())
+    rows = [(key, counts.get(key, 0)) for key in sorted(keys)]
+    return {"partitions": table(["partition", "documents"], rows)}

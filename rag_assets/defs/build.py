@@ -1,0 +1,59 @@
+"""Definitions of one or several knowledge bases, ready to load or to merge."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from rag_assets.config import KnowledgeBaseConfig, find_config, load_config
+from rag_assets.defs.assets import build_assets
+from rag_assets.defs.automation import build_job, build_schedule, build_sensor
+from rag_assets.defs.checks import build_checks
+from rag_assets.defs.names import Names
+from rag_assets.defs.resources import LakeIOManager, PipelineResource
+from rag_assets.errors import ConfigError
+
+
+def build_definitions(*paths: str | os.PathLike[str]) -> dg.Definitions:
+    """Definitions of the knowledge bases in these files; with none, of those in $RAG_CONFIG.
+
+    Merge them into an existing project: `dg.Definitions.merge(mine, build_definitions("kb.yaml"))`.
+
+    Raises: ConfigError when a file is wrong or two knowledge bases have one name.
+    """
+    configs = [load_config(path) for path in paths or config_paths()]
+    names = [config.name for config in configs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"the knowledge base names {twice} are used by more than one file")
+    return dg.Definitions.merge(*(_definitions(config) for config in configs))
+
+
+def config_paths() -> list[Path]:
+    """The files that $RAG_CONFIG names: one, several with `:` between, or all in a directory."""
+    given = os.environ.get("RAG_CONFIG", "")
+    parts = [Path(part) for part in given.split(os.pathsep) if part]
+    if not parts:
+        return [find_config()]
+    files: list[Path] = []
+    for part in parts:
+        files += sorted(part.glob("*.yaml")) if part.is_dir() else [part]
+    if not files:
+        raise ConfigError(f"RAG_CONFIG={given}: no .yaml file there")
+    return files
+
+
+def _definitions(config: KnowledgeBaseConfig) -> dg.Definitions:
+    names = Names(config.name)
+    job = build_job(names)
+    return dg.Definitions(
+        assets=build_assets(config, names),
+        asset_checks=build_checks(names),
+        jobs=[job],
+        sensors=[build_sensor(config, names, job)],
+        schedules=[build_schedule(config, names, job)],
+        resources={
+            names.pipeline: PipelineResource(config_path=str(config.path)),
+            names.lake: LakeIOManager(storage=config.storage),
+        },
+    )

@@ -1,0 +1,114 @@
+"""The blocking checks. Each records its outcome in the verdict that promotion demands."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import dagster as dg
+
+from rag_assets.defs.metadata import table
+from rag_assets.defs.names import Names
+from rag_assets.defs.resources import PipelineResource
+from rag_assets.index.base import CheckOutcome
+from rag_assets.index.checks import check_integrity
+from rag_assets.index.versions import State
+from rag_assets.refresh import judge
+from rag_assets.refresh.candidate import check_completeness
+from rag_assets.refresh.pipeline import Pipeline
+
+Judge = Callable[[Pipeline, int], CheckOutcome]
+
+
+def build_checks(names: Names) -> list[dg.AssetChecksDefinition]:
+    """completeness and index_integrity on the candidate, the quality gates on its report."""
+    return [
+        _check(
+            names,
+            "candidate_index",
+            "completeness",
+            "Every listed document is indexed or quarantined, with all its chunks and vectors.",
+            _completeness,
+        ),
+        _check(
+            names,
+            "candidate_index",
+            "index_integrity",
+            "Chroma, the lexical index and the passages hold exactly the manifest's chunks, made"
+            " by the configured model, all persisted.",
+            lambda pipeline, version: check_integrity(pipeline.versions, version, pipeline.model),
+        ),
+        _check(
+            names,
+            "retrieval_report",
+            "retrieval_quality",
+            "Every gated metric reaches its floor on the eval sets.",
+            judge.quality,
+        ),
+        _check(
+            names,
+            "retrieval_report",
+            "no_regression",
+            "No gated metric is significantly worse than the live version's on the same queries.",
+            judge.regression,
+        ),
+    ]
+
+
+def _completeness(pipeline: Pipeline, version: int) -> CheckOutcome:
+    pointer = pipeline.versions.pointer()
+    live = pointer is not None and pointer.version == version
+    parent = version if live else pipeline.versions.manifest(version).parent
+    return check_completeness(pipeline, version, parent)
+
+
+def _check(
+    names: Names, asset: str, name: str, description: str, evaluate: Judge
+) -> dg.AssetChecksDefinition:
+    key = dg.AssetKey([names.prefix, asset])
+
+    @dg.asset_check(
+        asset=key,
+        name=name,
+        blocking=True,
+        description=description,
+        required_resource_keys={names.pipeline},
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        rag: PipelineResource = getattr(context.resources, names.pipeline)
+        version = rag.pipeline.versions.candidate()
+        outcome = evaluate(rag.pipeline, version)
+        record(rag, context.run.run_id, version, outcome)
+        return dg.AssetCheckResult(
+            passed=outcome.passed and outcome.decided,
+            # An undecided outcome is shown as a warning, which does not block.
+            severity=dg.AssetCheckSeverity.ERROR if outcome.decided else dg.AssetCheckSeverity.WARN,
+            description=outcome.summary,
+            metadata=_metadata(version, outcome),
+        )
+
+    return check
+
+
+def record(rag: PipelineResource, run_id: str, version: int, outcome: CheckOutcome) -> None:
+    """Put an outcome into the run's receipt and, unless the version is live, into its verdict.
+
+    The verdict by which the live version was promoted is evidence and stays as it was.
+    """
+    verdict = rag.receipts.parts(run_id).get("verdict", {})
+    rag.receipts.record(run_id, "verdict", {**verdict, outcome.name: asdict(outcome)})
+    if rag.pipeline.versions.state(version) is not State.LIVE:
+        rag.pipeline.versions.record_outcome(version, outcome.name, asdict(outcome))
+
+
+def _metadata(version: int, outcome: CheckOutcome) -> dict[str, object]:
+    facts: dict[str, object] = {"version": version, "decided": outcome.decided}
+    if outcome.value is not None:
+        facts["value"] = float(outcome.value)
+    if outcome.floor is not None:
+        facts["floor"] = float(outcome.floor)
+    for name, detail in outcome.details.items():
+        if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+            header = list(detail[0])
+            facts[name] = table(header, [[row.get(h) for h in header] for row in detail[:20]])
+        elif isinstance(detail, int | float | str | bool):
+            facts[name] = detail
+    return facts

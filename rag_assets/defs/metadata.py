@@ -1,0 +1,68 @@
+"""What people see of a materialization in the Dagster UI: previews, tables, a plot."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+import polars as pl
+
+_PREVIEW_ROWS = 8
+_PREVIEW_WIDTH = 80
+
+
+def preview(frame: pl.DataFrame, columns: Sequence[str]) -> dg.MetadataValue:
+    """The first rows of some columns as a markdown table, long values cut."""
+    rows = [_row(columns), _row("---" for _ in columns)]
+    rows += [_row(map(_cell, row)) for row in frame.head(_PREVIEW_ROWS).select(columns).iter_rows()]
+    return dg.MetadataValue.md("\n".join(rows))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MetadataValue:
+    """A markdown table."""
+    lines = [_row(header), _row("---" for _ in header), *(_row(map(_cell, row)) for row in rows)]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _row(cells: object) -> str:
+    return "| " + " | ".join(cells) + " |"  # type: ignore[arg-type]
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = " ".join(text.split()).replace("|", "\\|")
+    return text if len(text) <= _PREVIEW_WIDTH else text[: _PREVIEW_WIDTH - 1] + "…"
+
+
+def bars(
+    values: Mapping[str, float],
+    floors: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+) -> dg.MetadataValue:
+    """A bar chart of metrics from 0 to 1 with 95 % intervals and the floors they must reach."""
+    from PIL import Image, ImageDraw
+
+    line, left, width = 26, 110, 360
+    image = Image.new("RGB", (left + width + 70, line * len(values) + 34), "white")
+    draw = ImageDraw.Draw(image)
+    for place, (name, value) in enumerate(values.items()):
+        top = place * line + 8
+        floor = floors.get(name)
+        good = floor is None or value >= floor
+        draw.text((8, top + 4), name, fill="#222222")
+        draw.rectangle(
+            (left, top, left + value * width, top + 16), fill="#4c8c5a" if good else "#b8483c"
+        )
+        if name in intervals:
+            low, high = (left + bound * width for bound in intervals[name])
+            draw.line((low, top + 8, high, top + 8), fill="#222222", width=2)
+        if floor is not None:
+            at = left + floor * width
+            draw.line((at, top - 3, at, top + 19), fill="#222222", width=2)
+        draw.text((left + width + 8, top + 4), f"{value:.3f}", fill="#222222")
+    foot = line * len(values) + 12
+    draw.text((left, foot), "bar: value · thin line: 95 % interval · tick: floor", fill="#666666")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return dg.MetadataValue.md(f"![metrics](data:image/png;base64,{data})")

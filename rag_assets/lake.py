@@ -1,0 +1,163 @@
+"""The lake: one Parquet file per stage and partition, and the raw bytes by content hash.
+
+    lake/STAGE/SOURCE/BUCKET.parquet
+    lake/blobs/ab/cdef…               bytes of a raw document, named by their sha256
+
+Files are replaced atomically. Local paths and any fsspec URL take the same code.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from upath import UPath
+
+from rag_assets.errors import StorageError
+from rag_assets.records import CHUNKS, DOCUMENTS, EMBEDDINGS, RAW_DOCUMENTS
+
+STAGES: dict[str, pl.Schema] = {
+    "raw_documents": RAW_DOCUMENTS,
+    "documents": DOCUMENTS,
+    "chunks": CHUNKS,
+    "embeddings": EMBEDDINGS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """Stage frames and raw bytes of one knowledge base under STORAGE/lake."""
+
+    root: UPath
+
+    @classmethod
+    def at(cls, storage: str | os.PathLike[str]) -> "Lake":
+        """The lake of a storage directory or URL."""
+        return cls(UPath(storage) / "lake")
+
+    def path(self, stage: str, partition: str) -> UPath:
+        """The file of one partition, SOURCE:BUCKET."""
+        source, _, bucket = partition.rpartition(":")
+        return self.root / stage / source / f"{bucket}.parquet"
+
+    def read(
+        self, stage: str, partitions: Iterable[str], columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """The rows of these partitions; partitions never written, or written in an older layout,
+        count as empty."""
+        schema = STAGES[stage]
+        wanted = {name: schema[name] for name in columns or schema.names()}
+        frames = []
+        for partition in partitions:
+            frame = self._read_file(self.path(stage, partition), wanted)
+            if frame is not None:
+                frames.append(frame)
+        return pl.concat(frames) if frames else pl.DataFrame(schema=wanted)
+
+    def _read_file(self, path: UPath, wanted: dict[str, pl.DataType]) -> pl.DataFrame | None:
+        try:
+            with path.open("rb") as stream:
+                found = pl.read_parquet_schema(stream)
+                if any(found.get(name) != kind for name, kind in wanted.items()):
+                    return None
+                stream.seek(0)
+                frame = pl.read_parquet(stream, columns=list(wanted))
+        except FileNotFoundError:
+            return None
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise StorageError(
+                f"{path}: cannot be read ({str(error).splitlines()[0]}); delete this file, the next"
+                " refresh makes it again"
+            ) from error
+        return frame.select(wanted)
+
+    def scan(self, stage: str, partitions: Iterable[str]) -> pl.LazyFrame:
+        """Like `read`, lazily: only the columns and rows that a query needs are decoded."""
+        schema = STAGES[stage]
+        paths = [self.path(stage, partition) for partition in partitions]
+        local = [Path(str(path)) for path in paths if isinstance(path, Path) and path.is_file()]
+        if len(local) < sum(path.exists() for path in paths):
+            return self.read(stage, partitions).lazy()
+        frames = [pl.scan_parquet(path) for path in local]
+        current = [frame for frame in frames if frame.collect_schema() == schema]
+        return pl.concat(current) if current else schema.to_frame().lazy()
+
+    def write(self, stage: str, partition: str, frame: pl.DataFrame) -> None:
+        """Replace one partition. An unchanged one is not written again."""
+        path = self.path(stage, partition)
+        held = self._read_file(path, dict(STAGES[stage]))
+        if held is not None and held.equals(frame):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(path, Path):
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            try:
+                with temporary.open("wb") as stream:
+                    frame.write_parquet(stream, compression="zstd", compression_level=1)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(temporary, path)
+            except OSError as error:
+                temporary.unlink(missing_ok=True)
+                raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+        else:
+            with path.open("wb") as stream:
+                frame.write_parquet(stream, compression="zstd", compression_level=1)
+
+    def remove(self, stage: str, partition: str) -> None:
+        """Forget one partition, for sources that are gone from the configuration."""
+        self.path(stage, partition).unlink(missing_ok=True)
+
+    def partitions(self, stage: str) -> list[str]:
+        """Every partition that has a file, in order."""
+        folder = self.root / stage
+        if not folder.is_dir():
+            return []
+        return sorted(
+            f"{source.name}:{file.stem}"
+            for source in folder.iterdir()
+            for file in source.glob("*.parquet")
+            if not file.name.startswith(".")
+        )
+
+    def put_bytes(self, data: bytes) -> str:
+        """Keep bytes; returns their sha256 in hex.
+
+        Not fsynced: bytes are verified when read and can be fetched from their source again.
+        """
+        name = hashlib.sha256(data).hexdigest()
+        path = self.blob_path(name)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            try:
+                temporary.write_bytes(data)
+                temporary.replace(path)
+            except OSError as error:
+                temporary.unlink(missing_ok=True)
+                raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+        return name
+
+    def blob_path(self, content_hash: str) -> UPath:
+        """Where bytes of this hash are or would be."""
+        return self.root / "blobs" / content_hash[:2] / content_hash[2:]
+
+    def get_bytes(self, content_hash: str) -> bytes | None:
+        """The bytes of this hash; None when they are absent or no longer what they were."""
+        try:
+            data = self.blob_path(content_hash).read_bytes()
+        except FileNotFoundError:
+            return None
+        return data if hashlib.sha256(data).hexdigest() == content_hash else None
+
+    def collect_blobs(self, keep: set[str]) -> int:
+        """Remove bytes whose hash is not in `keep`; returns how many files went."""
+        removed = 0
+        folder = self.root / "blobs"
+        for path in folder.glob("??/*") if folder.is_dir() else ():
+            if path.parent.name + path.name not in keep:
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed

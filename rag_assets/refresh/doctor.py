@@ -1,0 +1,99 @@
+"""What could keep a knowledge base from working, each with its fix."""
+
+import os
+import shutil
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rag_assets.config import KnowledgeBaseConfig
+from rag_assets.errors import RagError
+from rag_assets.refresh.pipeline import Options, Pipeline
+
+_LOW_SPACE = 1 << 30
+
+
+def examine(config: KnowledgeBaseConfig) -> list[dict[str, Any]]:
+    """One finding a check: name, ok, summary with the fix where something is wrong."""
+    pipeline = Pipeline(config)
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("storage", lambda: _storage(Path(config.storage))),
+        ("embedding model", lambda: _model(pipeline)),
+        ("inference engine", lambda: _engine(pipeline)),
+        ("language model", lambda: _language_model(config)),
+        ("live index", lambda: _live(pipeline)),
+        *(
+            (f"source {source.name}", lambda name=source.name: _source(pipeline, name))
+            for source in config.sources
+        ),
+    ]
+    findings = []
+    for name, check in checks:
+        try:
+            findings.append({"name": name, "ok": True, "summary": check()})
+        except (RagError, OSError) as error:
+            findings.append({"name": name, "ok": False, "summary": str(error)})
+    return findings
+
+
+def _storage(root: Path) -> str:
+    root.mkdir(parents=True, exist_ok=True)
+    probe = root / ".doctor"
+    probe.write_bytes(b"ok")
+    probe.unlink()
+    free = shutil.disk_usage(root).free
+    if free < _LOW_SPACE:
+        raise RagError(f"{root}: only {free >> 20} MiB free; a refresh copies the live index")
+    return f"{root} is writable, {free >> 30} GiB free"
+
+
+def _model(pipeline: Pipeline) -> str:
+    dimension, tokens = pipeline.dimension, pipeline.max_tokens
+    name = pipeline.config.embedding.model
+    return f"{name}: {dimension} dimensions, {tokens} tokens, fingerprint {pipeline.model}"
+
+
+def _engine(pipeline: Pipeline) -> str:
+    installed = {name: _version(name) for name in ("onnxruntime", "onnxruntime-gpu")}
+    plain = installed["onnxruntime"]
+    if installed["onnxruntime-gpu"] and plain and "gpu" not in plain:
+        raise RagError(
+            "onnxruntime and onnxruntime-gpu are both installed and own the same folder; run pip"
+            " uninstall onnxruntime, then install onnxruntime-gpu again with --force-reinstall"
+        )
+    return f"runs on {pipeline.encoder().provider}"
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _language_model(config: KnowledgeBaseConfig) -> str:
+    model = config.llm.model
+    if model == "extractive":
+        return "extractive: built in, offline, no key needed"
+    wanted = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+    key = wanted.get(model.partition("/")[0])
+    if key and not config.llm.api_key and not config.llm.api_base and not os.environ.get(key):
+        raise RagError(f"{model}: {key} is not set; export it or set llm.api_key: ${{{key}}}")
+    where = f" at {config.llm.api_base}" if config.llm.api_base else ""
+    return f"{model}{where}"
+
+
+def _live(pipeline: Pipeline) -> str:
+    live = pipeline.versions.live()
+    manifest = pipeline.versions.manifest(live.version)
+    return f"version {live.version}: {manifest.documents} documents, {manifest.chunks} chunks"
+
+
+def _source(pipeline: Pipeline, name: str) -> str:
+    [listing] = pipeline.list_sources(Options(sources=(name,)))
+    if listing.error:
+        raise RagError(listing.error)
+    if listing.listing.is_empty():
+        raise RagError(f"source {name!r} lists no documents; check its path, include and exclude")
+    return f"{listing.listing.height} documents"

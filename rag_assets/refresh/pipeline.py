@@ -1,0 +1,218 @@
+"""The stages of one knowledge base, bound to its configuration and storage.
+
+Each method is one stage: frames in, frame and account out. Nothing here knows who calls it, so the
+same code runs under Dagster, in `watch` and in tests.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rag_assets.chunking.chunks import chunk_documents
+from rag_assets.config import KnowledgeBaseConfig, SourceConfig, load_config
+from rag_assets.embedding import (
+    EmbeddingStore,
+    model_facts,
+    model_fingerprint,
+    open_encoder,
+    open_tokenizer,
+)
+from rag_assets.embedding.base import Encoder
+from rag_assets.embedding.embed import EmbeddingProgress
+from rag_assets.embedding.embeddings import Embedded, embed_chunks
+from rag_assets.errors import Busy, RagError, StorageError
+from rag_assets.incremental import Reuse
+from rag_assets.index.versions import Versions
+from rag_assets.lake import Lake
+from rag_assets.parsing.documents import parse_documents
+from rag_assets.sources import open_source
+from rag_assets.sources.collect import Comparison, collect, compare, list_source
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Progress = Callable[[str, int], None]
+"""Called with a stage's name and how many more of its items are done."""
+
+
+def _silent(stage: str, done: int) -> None:
+    """Nobody is watching."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one refresh treats its sources.
+
+    audit: distrust change tokens and read everything again. sources: the names to look at, or all.
+    """
+
+    confirm_deletes: bool = False
+    audit: bool = False
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One source: its previous snapshot, and what its listing means; or why it has none."""
+
+    config: SourceConfig
+    previous: pl.DataFrame
+    listing: pl.DataFrame
+    comparison: Comparison | None
+    error: str | None = None
+
+
+class Pipeline:
+    """Everything a refresh needs, opened when first used."""
+
+    def __init__(self, config: KnowledgeBaseConfig, progress: Progress = _silent) -> None:
+        self.config = config
+        self.progress = progress
+        self.storage = config.storage
+        self.lake = Lake.at(config.storage)
+        self.versions = Versions(config.storage)
+
+    @classmethod
+    def open(cls, path: str | Path | None = None) -> "Pipeline":
+        """The pipeline of a configuration file."""
+        return cls(load_config(path))
+
+    @property
+    def partitions(self) -> list[str]:
+        """Every partition, SOURCE:BUCKET, in the order of the configuration."""
+        return [p for source in self.config.sources for p in source.partitions]
+
+    @cached_property
+    def model(self) -> str:
+        """The fingerprint of the configured embedding model."""
+        return model_fingerprint(self.config.embedding)
+
+    @property
+    def dimension(self) -> int:
+        """The length of the configured model's vectors."""
+        return model_facts(self.config.embedding)[0]
+
+    @property
+    def max_tokens(self) -> int:
+        """The configured model's sequence limit, special tokens included."""
+        return model_facts(self.config.embedding)[1]
+
+    @cached_property
+    def tokenizer(self) -> "Tokenizer":
+        """The embedding model's own tokenizer."""
+        return open_tokenizer(self.config.embedding)
+
+    def encoder(self) -> Encoder:
+        """The embedding model, loaded once a process."""
+        return open_encoder(self.config.embedding)
+
+    @cached_property
+    def store(self) -> EmbeddingStore:
+        """The vectors of the configured model, shared by all partitions and versions."""
+        directory = Path(self.storage) / "embeddings" / self.model
+        return EmbeddingStore(directory, self.model, self.dimension)
+
+    def refreshing(self, timeout: float = 600) -> AbstractContextManager[object]:
+        """Hold the refresh lock, so that two refreshes of one storage never interleave."""
+        from filelock import FileLock, Timeout
+
+        root = Path(self.storage)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            return FileLock(root / ".refresh.lock").acquire(timeout=timeout)
+        except Timeout as error:
+            raise Busy(
+                f"{root}: another refresh is running; waited {timeout:.0f} s, try again later"
+            ) from error
+        except OSError as error:
+            raise StorageError(f"{root}: cannot be written ({error.strerror})") from error
+
+    # -- stages --------------------------------------------------------------------------------
+
+    def list_sources(self, options: Options) -> list[Listing]:
+        """List every chosen source. One that fails is reported and left exactly as it was."""
+        chosen = options.sources or tuple(source.name for source in self.config.sources)
+        return [self._list(self.config.source(name), options) for name in chosen]
+
+    def _list(self, config: SourceConfig, options: Options) -> Listing:
+        previous = self.lake.read("raw_documents", config.partitions)
+        try:
+            listing = list_source(config, open_source(config))
+        except RagError as error:
+            return Listing(config, previous, previous.clear(), None, str(error))
+        comparison = compare(
+            config,
+            listing,
+            previous,
+            confirm_deletes=options.confirm_deletes,
+            audit=options.audit,
+        )
+        return Listing(config, previous, listing, comparison)
+
+    def raw_documents(
+        self, partitions: Iterable[str], options: Options
+    ) -> tuple[pl.DataFrame, list[Listing]]:
+        """The raw rows of these partitions, and the listings they come from."""
+        wanted = set(partitions)
+        touched = [s.name for s in self.config.sources if wanted & set(s.partitions)]
+        chosen = [name for name in touched if not options.sources or name in options.sources]
+        listings = [self._list(self.config.source(name), options) for name in chosen]
+        frames = [
+            _in(item.previous, wanted)
+            if item.comparison is None
+            else collect(
+                item.comparison,
+                item.previous,
+                self.lake,
+                open_source(item.config),
+                wanted & set(item.config.partitions),
+                self._stage("reading"),
+            )
+            for item in listings
+        ]
+        skipped = [p for name in touched if name not in chosen for p in _of(name, wanted)]
+        frames.append(self.lake.read("raw_documents", skipped))
+        return pl.concat(frames), listings
+
+    def documents(self, raw: pl.DataFrame, partitions: Iterable[str]) -> Reuse:
+        """Parse what changed."""
+        previous = self.lake.read("documents", partitions)
+        return parse_documents(raw, previous, self.lake, self._stage("parsing"))
+
+    def chunks(self, documents: pl.DataFrame, partitions: Iterable[str]) -> Reuse:
+        """Cut what changed."""
+        return chunk_documents(
+            documents,
+            self.lake.read("chunks", partitions),
+            self.config.chunking,
+            self.tokenizer,
+            self.max_tokens,
+            self._stage("chunking"),
+        )
+
+    def embeddings(self, chunks: pl.DataFrame) -> Embedded:
+        """Embed texts never seen before."""
+        done = 0
+
+        def embedded(progress: EmbeddingProgress) -> None:
+            nonlocal done
+            self.progress("embedding", progress.done - done)
+            done = progress.done
+
+        return embed_chunks(chunks, self.store, self.encoder, self.model, embedded)
+
+    def _stage(self, name: str) -> Callable[[int], None]:
+        return lambda done: self.progress(name, done)
+
+
+def _in(frame: pl.DataFrame, partitions: set[str]) -> pl.DataFrame:
+    return frame.filter(pl.col("partition").is_in(partitions))
+
+
+def _of(source: str, partitions: Iterable[str]) -> list[str]:
+    return sorted(p for p in partitions if p.rpartition(":")[0] == source)

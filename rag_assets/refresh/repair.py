@@ -1,0 +1,83 @@
+"""Reconcile the live version with its manifest, and rebuild it from the embedding store."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rag_assets.errors import RagError
+from rag_assets.index.base import CheckOutcome, Manifest
+from rag_assets.index.checks import check_integrity, differences
+from rag_assets.refresh import judge
+from rag_assets.refresh.candidate import check_completeness, make_candidate
+from rag_assets.refresh.pipeline import Pipeline
+
+
+def reconcile_live(pipeline: Pipeline, *, repair: bool) -> dict[str, Any]:
+    """Compare the live version's stores with its manifest; rebuild it when asked and damaged.
+
+    The rebuilt version is a new one, checked like any other. Where it holds the same chunks made by
+    the same model, the live version's retrieval verdict carries over and no model is loaded.
+
+    Returns: version, problems, repaired, live_version, summary.
+    Raises: GateRefused when the rebuilt version does not pass its checks.
+    """
+    versions = pipeline.versions
+    live = versions.live().version
+    try:
+        problems = [str(difference) for difference in differences(versions, live)]
+    except RagError as error:
+        problems = [str(error)]
+    found: dict[str, Any] = {"version": live, "problems": problems, "repaired": False}
+    if not problems:
+        return found | {"live_version": live, "summary": f"version {live} holds what it should"}
+    if not repair:
+        advice = "run `rag-assets reconcile --repair` to rebuild it from the embedding store"
+        return found | {"live_version": live, "summary": f"version {live} is damaged; {advice}"}
+    with pipeline.refreshing():
+        number = _rebuild(pipeline, versions.manifest(live))
+    return found | {
+        "repaired": True,
+        "live_version": number,
+        "summary": f"version {number} was rebuilt from the embedding store and is live",
+    }
+
+
+def _rebuild(pipeline: Pipeline, damaged: Manifest) -> int:
+    versions = pipeline.versions
+    run_id = f"repair-of-{damaged.version}"
+    made = make_candidate(
+        pipeline, run_id, rebuild=f"version {damaged.version} is damaged"
+    ).manifest
+    outcomes = [
+        check_completeness(pipeline, made.version, None),
+        check_integrity(versions, made.version, pipeline.model),
+        *_retrieval_outcomes(pipeline, made, damaged),
+    ]
+    for outcome in outcomes:
+        versions.record_outcome(made.version, outcome.name, asdict(outcome))
+    with versions.publishing():
+        versions.promote(made.version, run_id=run_id)
+        versions.collect_garbage(pipeline.config.index.keep_versions)
+    return made.version
+
+
+def _retrieval_outcomes(
+    pipeline: Pipeline, made: Manifest, damaged: Manifest
+) -> list[CheckOutcome]:
+    verdict = pipeline.versions.verdict(damaged.version)
+    same = (made.model, made.chunk_ids_digest) == (damaged.model, damaged.chunk_ids_digest)
+    names = ("retrieval_quality", "no_regression")
+    if same and all(name in verdict for name in names):
+        return [
+            CheckOutcome(
+                name,
+                bool(verdict[name]["passed"]),
+                f"same chunks and model as version {damaged.version}: {verdict[name]['summary']}",
+                verdict[name]["value"],
+                verdict[name]["floor"],
+                bool(verdict[name]["decided"]),
+            )
+            for name in names
+        ]
+    # Compared with nothing: the damaged version cannot be asked.
+    quality = judge.quality(pipeline, made.version)
+    return [quality, CheckOutcome("no_regression", True, "the version before it is damaged")]

@@ -1,0 +1,86 @@
+import threading
+
+import numpy as np
+import pytest
+
+from rag_assets.errors import IndexNotReady
+from rag_assets.index.live import LiveIndex
+from rag_assets.index.versions import Versions
+from rag_assets_tests.index.conftest import DIMENSION, publish, vector
+
+CONTENT = {f"d{i}": [f"text {i} {j}" for j in range(3)] for i in range(10)}
+
+
+def test_without_a_live_version_reading_says_what_to_do(tmp_path) -> None:
+    with pytest.raises(IndexNotReady, match="rag-assets refresh"), LiveIndex(tmp_path).read():
+        pass
+
+
+def test_a_promotion_is_picked_up_and_old_versions_stay_readable(versions: Versions) -> None:
+    publish(versions, CONTENT)
+    live = LiveIndex(versions.root.parent)
+    with live.read() as version:
+        assert version.manifest.version == 1
+        publish(versions, {**CONTENT, "d1": ["new"]})
+        with live.read() as newer:
+            assert newer.manifest.version == 2
+        # The call that began on version 1 still has it, whole.
+        assert len(version.dense(vector("x"), 30)) == 30
+    with live.read(1) as older:
+        assert older.manifest.version == 1
+    with pytest.raises(IndexNotReady, match="version 9 does not exist"), live.read(9):
+        pass
+    live.close()
+
+
+def test_a_rollback_is_picked_up(versions: Versions) -> None:
+    publish(versions, CONTENT)
+    publish(versions, {**CONTENT, "d1": ["new"]})
+    live = LiveIndex(versions.root.parent)
+    with live.read() as version:
+        assert version.manifest.version == 2
+    versions.rollback()
+    with live.read() as version:
+        assert version.manifest.version == 1
+    live.close()
+
+
+def test_readers_see_no_error_and_one_version_each_while_versions_are_published(
+    versions: Versions,
+) -> None:
+    publish(versions, CONTENT)
+    live = LiveIndex(versions.root.parent)
+    stop, errors, seen = threading.Event(), [], set()
+
+    def read() -> None:
+        probe = np.ones(DIMENSION, np.float32) / np.sqrt(DIMENSION)
+        while not stop.is_set():
+            try:
+                with live.read() as version:
+                    found = [chunk_id for chunk_id, _ in version.dense(probe, 5)]
+                    texts = {p.text for p in version.passages(found)}
+                    marks = {p.text for p in version.passages(version.chunk_ids(["mark"]))}
+                    seen.add(version.manifest.version)
+                    expected = (
+                        {f"mark {version.manifest.version}"}
+                        if version.manifest.version > 1
+                        else set()
+                    )
+                    assert marks == expected
+                    assert len(texts) == 5
+            except Exception as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(2, 8):
+        publish(versions, {**CONTENT, "mark": [f"mark {number}"]})
+        with versions.publishing():
+            versions.collect_garbage(keep=2)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    live.close()
+    assert errors == []
+    assert len(seen) > 1

@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import pytest
+
+from rag_assets.config import find_config, load_config
+from rag_assets.errors import ConfigError
+
+MINIMAL = """
+name: handbook
+sources:
+  - {name: docs, type: files, path: docs}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "docs").mkdir(exist_ok=True)
+    (folder / "set.jsonl").touch()
+    file = folder / "knowledge_base.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_defaults_and_paths_relative_to_the_file(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL))
+    assert config.storage == str(tmp_path / ".rag")
+    source = config.sources[0]
+    assert (source.path, source.acl, source.buckets, source.delete_guard) == (
+        str(tmp_path / "docs"),
+        ["everyone"],
+        16,
+        0.2,
+    )
+    assert source.partitions[0] == "docs:00"
+    assert source.partitions[-1] == "docs:15"
+    assert config.embedding.precision == "int8"
+    assert config.evaluation.gate.floors == {}
+    assert config.path == tmp_path / "knowledge_base.yaml"
+
+
+def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+    text = """
+name: Hand Book
+storge: x
+sources:
+  - {name: docs, type: files, path: nowhere}
+  - {name: docs, type: files, path: docs, buckets: "many"}
+chunking:
+  default: {size: 16, overlap: 99}
+evaluation:
+  gate: {recall@5: 2, speed: 1}
+"""
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(str(tmp_path / "knowledge_base.yaml") + ": ") for line in lines)
+    keys = {line.split(": ")[1] for line in lines}
+    assert {"name", "storge", "sources.1.buckets", "chunking.default", "evaluation.gate"} <= keys
+    assert "storge: unknown key" in str(caught.value)
+    assert "overlap (99) must be smaller than size (16)" in str(caught.value)
+
+
+def test_dangling_paths_are_refused_with_the_key(tmp_path: Path) -> None:
+    text = MINIMAL.replace("path: docs", "path: nowhere") + "evaluation: {sets: [gone.jsonl]}"
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    assert f"sources.0.path: no such directory: {tmp_path / 'nowhere'}" in str(caught.value)
+    assert f"evaluation.sets.0: no such file: {tmp_path / 'gone.jsonl'}" in str(caught.value)
+
+
+def test_environment_variables_are_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAG_TEST_NAME", "fromenv")
+    monkeypatch.delenv("RAG_TEST_UNSET", raising=False)
+    text = MINIMAL.replace("handbook", "${RAG_TEST_NAME}") + "storage: ${RAG_TEST_UNSET:-here}"
+    config = load_config(write(tmp_path, text))
+    assert (config.name, config.storage) == ("fromenv", str(tmp_path / "here"))
+    with pytest.raises(ConfigError, match="storage: the environment variable RAG_TEST_UNSET is"):
+        load_config(write(tmp_path, text.replace(":-here", "")))
+
+
+def test_category_profiles_lie_over_the_default(tmp_path: Path) -> None:
+    text = MINIMAL + "chunking: {default: {size: 100}, categories: {post: {size: 64, overlap: 8}}}"
+    chunking = load_config(write(tmp_path, text)).chunking
+    assert (chunking.profile("post").size, chunking.profile("post").overlap) == (64, 8)
+    assert (chunking.profile("other").size, chunking.profile(None).overlap) == (100, 32)
+
+
+def test_a_category_that_is_no_profile_is_refused(tmp_path: Path) -> None:
+    text = MINIMAL + "chunking: {categories: {post: {sise: 64}}}"
+    with pytest.raises(ConfigError, match="chunking.categories"):
+        load_config(write(tmp_path, text))
+
+
+def test_which_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, MINIMAL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAG_CONFIG", raising=False)
+    assert find_config() == file
+    monkeypatch.setenv("RAG_CONFIG", str(tmp_path / "other.yaml"))
+    with pytest.raises(ConfigError, match="no such file"):
+        find_config()
+    assert find_config(tmp_path) == file
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a list", ""])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError):
+        load_config(write(tmp_path, text))
