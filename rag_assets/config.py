@@ -178,12 +178,19 @@ class EvaluationConfig(Section):
 
 
 class LlmConfig(Section):
-    """The model that writes answers: `extractive` or any litellm model name."""
+    """The model that writes answers: `extractive` or any litellm model name.
+
+    fallbacks: models tried in order when the one before failed. timeout: seconds for a whole
+    answer. first_token_timeout: seconds until a streamed answer begins.
+    """
 
     model: str = "extractive"
+    fallbacks: list[str] = []
     api_base: str | None = None
     api_key: str | None = None
     max_context_tokens: Annotated[int, Field(ge=256)] = 4096
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+    first_token_timeout: Annotated[float, Field(gt=0)] = 20.0
 
 
 class KnowledgeBaseConfig(Section):

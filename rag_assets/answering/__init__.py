@@ -1,0 +1,1 @@
+"""Passages to a cited answer: context, prompt, language model, verified citations."""

@@ -1,0 +1,34 @@
+"""litellm, made safe to import: offline, silent, and with the built-in answerer registered."""
+
+import logging
+import os
+from functools import cache
+from types import ModuleType
+
+# Set before the import: without the first it fetches a price map and, offline, stalls for seconds.
+_ENVIRONMENT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}
+
+EXTRACTIVE = "extractive"
+
+
+@cache
+def load_litellm() -> ModuleType:
+    """The module, imported once (3 s of CPU) with its surprises switched off."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import litellm
+
+    from rag_assets.answering.provider import ExtractiveProvider
+
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.drop_params = True  # a parameter that a provider lacks is left out, not an error
+    # A name with "llama-3" in it would fetch a tokenizer: 24 s offline, in the middle of a stream.
+    litellm.disable_hf_tokenizer_download = True
+    for logger in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    litellm.custom_provider_map = [
+        *(litellm.custom_provider_map or []),
+        {"provider": EXTRACTIVE, "custom_handler": ExtractiveProvider()},
+    ]
+    return litellm
