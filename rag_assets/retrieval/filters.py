@@ -3,7 +3,8 @@
 The condition is SQL over the `documents` table of a version with every value bound, so that no
 filter text ever becomes SQL. Its meaning for `where` is that of Chroma 1.5.9, checked against it in
 the tests: a number equals a number whatever its type, true is not 1, and a document without the key
-matches `$ne`, `$nin` and `$not_contains` only.
+matches `$ne`, `$nin` and `$not_contains` only. One thing is different on purpose: Chroma drops the
+fraction of 1.5 when it compares it with a stored integer, so that 1 equals 1.5; here it does not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -161,6 +162,8 @@ def _holding(operator: str) -> Callable[[str, object], Condition]:
     def condition(key: str, operand: object) -> Condition:
         value = _scalar(key, operator, operand)
         types = _types(value)
+        if len(types) > 1:  # lists are typed: of integers or of floats
+            types = ("integer",) if isinstance(value, int) else ("real",)
         sql = (
             "EXISTS (SELECT 1 FROM json_each(documents.metadata) AS entry,"
             " json_each(entry.value) AS item WHERE entry.key = ? AND entry.type = 'array'"
