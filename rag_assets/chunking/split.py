@@ -1,7 +1,7 @@
 """Cutting a text where it falls apart most naturally, measured in the model's own tokens."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ def chunk(
         profile.strategy == "auto" and media_type.startswith(_MARKED_UP)
     )
     splitter = _splitter(tokenizer, markdown, capacity, min(profile.overlap, capacity // 2))
-    spans = list(_spans(text, splitter, capacity * _CHARACTERS_PER_TOKEN))
+    spans = _in_order(_spans(text, splitter, capacity * _CHARACTERS_PER_TOKEN))
     counts = _token_counts([text[start:end] for start, end in spans], tokenizer)
     paths = _heading_paths(headings)
     heading_starts = [heading.start for heading in headings]
@@ -84,6 +84,15 @@ def _spans(
             for low, high in cut_long(piece, longest):
                 for inner, part in splitter.chunk_indices(piece[low:high]):
                     yield start + low + inner, start + low + inner + len(part)
+
+
+def _in_order(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans by their start, without those that lie within the one before them."""
+    kept: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if not kept or end > kept[-1][1]:
+            kept.append((start, end))
+    return kept
 
 
 @lru_cache(maxsize=32)
