@@ -12,6 +12,7 @@ _SECRET = re.compile(
     r"(?:sk|pk|gsk|xai|key|AIza)[-_]?[A-Za-z0-9_\-*.]{8,}|(?i:bearer)\s+\S+"
     r"|(?i:api[-_ ]?key)\s*[=:]?\s*\S+"
 )
+_WRAPPING = re.compile(r"^(?:(?:litellm\.)?\w+(?:Error|Exception)\s*[:-]\s*)+")
 _DETAIL = 160  # characters of a provider's own words
 
 
@@ -59,7 +60,7 @@ def problem_of(error: Exception, model: str, config: LlmConfig) -> Problem:
 
 
 def _retry_after(error: Exception) -> float | None:
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    headers = getattr(error, "litellm_response_headers", None) or {}
     try:
         return max(0.0, float(headers.get("retry-after", "")))
     except ValueError:
@@ -72,4 +73,4 @@ def _scrubbed(text: str, config: LlmConfig) -> str:
     for secret in secrets:
         if secret and len(secret) > 3:
             text = text.replace(secret, "…")
-    return _SECRET.sub("…", " ".join(text.split()))[:_DETAIL]
+    return _WRAPPING.sub("", _SECRET.sub("…", " ".join(text.split())))[:_DETAIL]
