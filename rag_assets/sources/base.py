@@ -1,7 +1,7 @@
 """The contract of this room: a source lists entries with change tokens and brings their bytes."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -49,3 +49,13 @@ class Source(Protocol):
 
         Raises: SourceError or OSError when they cannot be read.
         """
+
+
+def within_limit(entry: Entry, max_mib: int) -> Entry:
+    """The entry, marked as a problem when it is larger than its source's limit in MiB."""
+    if entry.problem or not entry.size or entry.size <= max_mib << 20:
+        return entry
+    found = entry.size >> 20
+    return replace(
+        entry, problem=f"too large: {found} MiB, the limit of this source is max_mib: {max_mib}"
+    )

@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes, urlsplit
 
 from rag_assets.config import FilesConfig
 from rag_assets.errors import SourceError
-from rag_assets.sources.base import Entry, Source
+from rag_assets.sources.base import Entry, Source, within_limit
 from rag_assets.sources.globs import Selection
 from rag_assets.sources.remote import FilesystemUrl, ObjectStoreUrl
 
@@ -41,9 +41,14 @@ class Directory:
         self._root = os.path.abspath(config.path)
         self._name = config.name
         self._chosen = Selection(config.include, config.exclude)
+        self._max_mib = config.max_mib
 
     def scan(self) -> Iterator[Entry]:
         """Every chosen file. Raises: SourceError when a folder cannot be read."""
+        for entry in self._found():
+            yield within_limit(entry, self._max_mib)
+
+    def _found(self) -> Iterator[Entry]:
         try:
             real_root = os.path.realpath(self._root, strict=True)
         except OSError as error:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from rag_assets.config import FilesConfig
 from rag_assets.errors import SourceError
-from rag_assets.sources.base import Entry
+from rag_assets.sources.base import Entry, within_limit
 from rag_assets.sources.globs import Selection
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class ObjectStoreUrl:
         self._url = config.path.rstrip("/")
         self._name = config.name
         self._chosen = Selection(config.include, config.exclude)
+        self._max_mib = config.max_mib
 
     def scan(self) -> Iterator[Entry]:
         """Every chosen object. Raises: SourceError when any page of the listing fails."""
@@ -35,8 +36,8 @@ class ObjectStoreUrl:
         try:
             for page in obstore.list(self._store(), chunk_size=1000):
                 for meta in page:
-                    if _listed(self._chosen, meta["path"]):
-                        yield self._entry(meta)
+                    if _listed(self._chosen, meta["path"]) and not _is_folder_mark(meta):
+                        yield within_limit(self._entry(meta), self._max_mib)
         except (obstore.exceptions.BaseError, OSError) as error:
             raise _unlistable(self._name, self._url, error) from error
 
@@ -68,6 +69,7 @@ class FilesystemUrl:
         self._url = config.path.rstrip("/")
         self._name = config.name
         self._chosen = Selection(config.include, config.exclude)
+        self._max_mib = config.max_mib
 
     def scan(self) -> Iterator[Entry]:
         """Every chosen file. Raises: SourceError when a folder cannot be listed.
@@ -90,7 +92,7 @@ class FilesystemUrl:
                     if info["name"] not in entered and self._chosen.enters(key):
                         pending.append(info["name"])
                 elif _listed(self._chosen, key):
-                    yield self._entry(key, info)
+                    yield within_limit(self._entry(key, info), self._max_mib)
 
     def _entry(self, key: str, info: Mapping[str, Any]) -> Entry:
         modified = _time(info)
@@ -117,6 +119,14 @@ class FilesystemUrl:
         except (ImportError, ValueError, OSError) as error:
             raise _unlistable(self._name, self._url, error) from error
         return filesystem, root.rstrip("/")
+
+
+def _is_folder_mark(meta: Mapping[str, Any]) -> bool:
+    """Whether an object is what S3 consoles put for an empty folder: no bytes, a name like `a/`.
+
+    obstore takes the slash off, so a name without a suffix has to do.
+    """
+    return meta["size"] == 0 and "." not in meta["path"].rpartition("/")[2]
 
 
 def _listed(chosen: Selection, key: str) -> bool:
