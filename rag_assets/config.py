@@ -55,6 +55,7 @@ class FilesConfig(SourceConfig):
     path: str
     include: list[str] = ["**/*"]
     exclude: list[str] = []
+    max_mib: Annotated[int, Field(ge=1, le=4096)] = 256  # a larger file is quarantined unread
 
 
 class RecordsConfig(SourceConfig):
