@@ -68,7 +68,18 @@ class RecordsConfig(SourceConfig):
     text: str = "text"
 
 
-AnySource = Annotated[FilesConfig | RecordsConfig, Field(discriminator="type")]
+class InboxConfig(SourceConfig):
+    """Documents pushed through the HTTP service, kept in STORAGE/inbox/NAME until deleted.
+
+    A caller deletes one by one and on purpose, so the guard is off unless it is set.
+    """
+
+    type: Literal["inbox"]
+    path: str = ""
+    delete_guard: Fraction = 1.0
+
+
+AnySource = Annotated[FilesConfig | RecordsConfig | InboxConfig, Field(discriminator="type")]
 
 
 class ChunkProfile(Section):
@@ -194,6 +205,88 @@ class LlmConfig(Section):
     first_token_timeout: Annotated[float, Field(gt=0)] = 20.0
 
 
+def _one_family(algorithms: list[str]) -> list[str]:
+    """A public key must never be accepted as a shared secret, so both are never allowed at once."""
+    known = {f"{kind}{bits}" for kind in ("HS", "RS", "PS", "ES") for bits in (256, 384, 512)}
+    unknown = sorted(set(algorithms) - known - {"EdDSA"})
+    if unknown or not algorithms:
+        raise ValueError(f"expected names such as RS256 or ES256, found {unknown or 'none'}")
+    if len({name.startswith("HS") for name in algorithms}) > 1:
+        raise ValueError("HS… (a shared secret) and public key algorithms cannot be mixed")
+    return algorithms
+
+
+class JwtConfig(Section):
+    """How bearer tokens of an identity provider are checked, and who they name.
+
+    key: the PEM of the public key, or for HS… the shared secret; jwks_url: where the provider
+    publishes its keys, instead. tenant_claim: required of every token when it is set. write_scope:
+    the scope that may push and delete documents.
+    """
+
+    issuer: Annotated[str, Field(min_length=1)]
+    audience: Annotated[str, Field(min_length=1)]
+    algorithms: Annotated[list[str], AfterValidator(_one_family)] = ["RS256"]
+    key: str | None = None
+    jwks_url: Annotated[str, Field(pattern="^https?://")] | None = None
+    groups_claim: str = "groups"
+    tenant_claim: str | None = None
+    write_scope: str = "documents:write"
+
+    @model_validator(mode="after")
+    def _one_key(self) -> "JwtConfig":
+        if bool(self.key) == bool(self.jwks_url):
+            raise ValueError("expected exactly one of key and jwks_url")
+        if self.jwks_url and self.algorithms[0].startswith("HS"):
+            raise ValueError("jwks_url publishes public keys, which HS… algorithms cannot use")
+        return self
+
+
+class LimitsConfig(Section):
+    """What one principal may use; null is unlimited, and a key may have figures of its own.
+
+    storage: `local` counts in STORAGE/service, shared by all workers of one machine; redis://…
+    counts for several machines. seconds: how long one request may take. usd_per_day: what its
+    answers may cost.
+    """
+
+    storage: Annotated[str, Field(pattern="^(local$|rediss?://)")] = "local"
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = 600
+    requests_per_day: Annotated[int, Field(ge=1)] | None = None
+    usd_per_day: Annotated[float, Field(gt=0)] | None = None
+    request_bytes: Annotated[int, Field(ge=1024)] = 1_000_000
+    document_bytes: Annotated[int, Field(ge=1024)] = 32_000_000
+    seconds: Annotated[float, Field(gt=0)] = 120.0
+
+
+class AuditConfig(Section):
+    """What the audit log keeps. questions: their text, or only a hash of it.
+
+    key: makes the chain of hashes one that cannot be forged without it.
+    """
+
+    questions: Literal["text", "hash"] = "text"
+    keep_days: Annotated[int, Field(ge=1)] = 90
+    key: str | None = None
+
+
+class CacheConfig(Section):
+    """The cache of exact repeats of a question; `entries: 0` turns it off."""
+
+    entries: Annotated[int, Field(ge=0)] = 1000
+    seconds: Annotated[float, Field(gt=0)] = 300.0
+
+
+class ServiceConfig(Section):
+    """The HTTP service. cors: origins whose pages may call it; none by default."""
+
+    jwt: JwtConfig | None = None
+    limits: LimitsConfig = LimitsConfig()
+    audit: AuditConfig = AuditConfig()
+    cache: CacheConfig = CacheConfig()
+    cors: list[Annotated[str, Field(pattern="^https?://[^/*]+$")]] = []
+
+
 class KnowledgeBaseConfig(Section):
     """A whole knowledge_base.yaml, paths made absolute."""
 
@@ -206,6 +299,7 @@ class KnowledgeBaseConfig(Section):
     retrieval: RetrievalConfig = RetrievalConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     llm: LlmConfig = LlmConfig()
+    service: ServiceConfig = ServiceConfig()
 
     _path: Path = PrivateAttr(default=Path("knowledge_base.yaml"))
 
@@ -296,7 +390,7 @@ def _expand(value: Any, where: tuple[str, ...], problems: list[str]) -> Any:
 
 def _in_words(error: Any) -> str:
     """One pydantic error as `key: what is wrong, what was expected`."""
-    tags = {"files", "records"}
+    tags = {"files", "records", "inbox"}
     key = ".".join(str(part) for part in error["loc"] if part not in tags) or "the file"
     found = error.get("input")
     kind = error["type"]
@@ -327,10 +421,19 @@ def _with_absolute_paths(
                 problems.append(f"{key}: no such {kind}: {full}")
         return full
 
+    def inbox(source: InboxConfig, key: str) -> str:
+        """Made when first written to, so it need not exist."""
+        full = resolved(source.path or f"{config.storage.rstrip('/')}/inbox/{source.name}")
+        if _URL.match(full):
+            problems.append(f"{key}: expected a local directory for pushed documents: {full}")
+        return full
+
     sources = [
         source.model_copy(
             update={
-                "path": existing(
+                "path": inbox(source, f"sources.{i}.path")
+                if isinstance(source, InboxConfig)
+                else existing(
                     source.path,
                     f"sources.{i}.path",
                     "directory" if source.type == "files" else "file",

@@ -1,12 +1,8 @@
 """The Dagster code location: `dagster dev -m rag_assets.definitions`."""
 
-import warnings
-
 import dagster as dg
 
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-
-from rag_assets.defs.build import build_definitions  # noqa: E402
+from rag_assets.defs.build import build_definitions
 
 __all__ = ["build_definitions", "defs"]
 

@@ -55,16 +55,22 @@ def code_digest(function: Callable[..., Any]) -> str:
     pending: list[Any] = [function]
     while pending:
         thing = pending.pop()
+        source = _normal_source(thing)
         name = f"{thing.__module__}.{thing.__qualname__}"
+        if "<lambda>" in name:  # several in one place share a name
+            name += digest_of(source)
         if name in seen:
             continue
-        seen[name] = _normal_source(thing)
+        seen[name] = source
         pending += _reached(thing, seen)
     return digest_of(*(f"{name}\n{seen[name]}" for name in sorted(seen)))
 
 
 def _normal_source(thing: Any) -> str:
-    """Source without comments, docstrings and layout."""
+    """Source without comments, docstrings and layout; of a lambda, whose source is only a part of
+    its line, the compiled code."""
+    if getattr(thing, "__name__", "") == "<lambda>":
+        return _compiled(thing.__code__)
     tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -73,6 +79,14 @@ def _normal_source(thing: Any) -> str:
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = body[1:] or [ast.Pass()]
     return ast.dump(tree)
+
+
+def _compiled(code: types.CodeType) -> str:
+    constants = [
+        _compiled(constant) if isinstance(constant, types.CodeType) else repr(constant)
+        for constant in code.co_consts
+    ]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
 _DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
@@ -160,11 +174,10 @@ def _constant_or_code(value: Any, key: str, seen: dict[str, str]) -> list[Any]:
 
 
 def _imported_inside(function: types.FunctionType) -> list[Any]:
-    """First-party things that a function imports in its own body."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except OSError:
+    """First-party things that a function imports in its own body; a lambda cannot import."""
+    if function.__name__ == "<lambda>":
         return []
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGE):
@@ -176,4 +189,7 @@ def _imported_inside(function: types.FunctionType) -> list[Any]:
 
 def _is_ours(thing: Any) -> bool:
     module = getattr(thing, "__module__", "") or ""
-    return module == _PACKAGE or module.startswith(_PACKAGE + ".")
+    code = getattr(inspect.unwrap(thing) if callable(thing) else thing, "__code__", None)
+    # Methods that dataclasses generate have no source of their own; the class's source says it all.
+    generated = code is not None and code.co_filename.startswith("<")
+    return (module == _PACKAGE or module.startswith(_PACKAGE + ".")) and not generated

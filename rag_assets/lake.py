@@ -71,7 +71,7 @@ class Lake:
                 f"{path}: cannot be read ({str(error).splitlines()[0]}); delete this file, the next"
                 " refresh makes it again"
             ) from error
-        return frame.select(wanted)
+        return frame.select(list(wanted))
 
     def scan(self, stage: str, partitions: Iterable[str]) -> pl.LazyFrame:
         """Like `read`, lazily: only the columns and rows that a query needs are decoded."""

@@ -75,7 +75,7 @@ def test_environment_variables_are_expanded(
     text = MINIMAL.replace("handbook", "${RAG_TEST_NAME}") + "storage: ${RAG_TEST_UNSET:-here}"
     config = load_config(write(tmp_path, text))
     assert (config.name, config.storage) == ("fromenv", str(tmp_path / "here"))
-    with pytest.raises(ConfigError, match="storage: the environment variable RAG_TEST_UNSET is"):
+    with pytest.raises(ConfigError, match=r"storage: the environment variable RAG_TEST_UNSET is"):
         load_config(write(tmp_path, text.replace(":-here", "")))
 
 
@@ -88,7 +88,7 @@ def test_category_profiles_lie_over_the_default(tmp_path: Path) -> None:
 
 def test_a_category_that_is_no_profile_is_refused(tmp_path: Path) -> None:
     text = MINIMAL + "chunking: {categories: {post: {sise: 64}}}"
-    with pytest.raises(ConfigError, match="chunking.categories"):
+    with pytest.raises(ConfigError, match=r"chunking\.categories"):
         load_config(write(tmp_path, text))
 
 

@@ -178,6 +178,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
             "built": candidate.built,
             "parent": manifest.parent,
             "documents": manifest.documents,
+            "chunks": manifest.chunks,
             "chunks_kept": delta.chunks_kept,
             "chunks_added": len(delta.chunks_added),
             "chunks_deleted": len(delta.chunks_deleted),

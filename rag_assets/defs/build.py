@@ -1,6 +1,7 @@
 """Definitions of one or several knowledge bases, ready to load or to merge."""
 
 import os
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -46,8 +47,12 @@ def config_paths() -> list[Path]:
 def _definitions(config: KnowledgeBaseConfig) -> dg.Definitions:
     names = Names(config.name)
     job = build_job(names)
+    with warnings.catch_warnings():
+        # BackfillPolicy.single_run, by which one run covers many partitions, is marked beta.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        assets = build_assets(config, names)
     return dg.Definitions(
-        assets=build_assets(config, names),
+        assets=assets,
         asset_checks=build_checks(names),
         jobs=[job],
         sensors=[build_sensor(config, names, job)],

@@ -69,7 +69,8 @@ def compose(run_id: str, parts: dict[str, Any], live_version: int | None) -> dic
             name: candidate.get(f"chunks_{name}", 0) for name in ("kept", "added", "deleted")
         },
         "embeddings": {
-            "reused": embeddings.get("reused", 0),
+            # Over the whole version, though a run only looks at the partitions that are due.
+            "reused": max(0, candidate.get("chunks", 0) - embeddings.get("computed", 0)),
             "computed": embeddings.get("computed", 0),
             "tokens": embeddings.get("tokens", 0),
             "usd": embeddings.get("usd", 0.0),
