@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from rag_assets.answering.base import Usage
-from rag_assets.answering.extractive import Encode
+from rag_assets.answering.extractive import Encode, register_encoder
 from rag_assets.answering.litellm_setup import EXTRACTIVE, load_litellm
 from rag_assets.answering.llm_errors import Problem, problem_of
 from rag_assets.answering.prompt import Message
@@ -53,12 +53,7 @@ class LanguageModel:
         self._own_server = model is None or model == config.model
         self._route = self.name
         if self.name == EXTRACTIVE:
-            from rag_assets.answering.provider import register_encoder
-
-            litellm_name = "words" if encode is None else f"encoder-{id(encode)}"
-            if encode is not None:
-                register_encoder(litellm_name, encode)
-            self._route = f"{EXTRACTIVE}/{litellm_name}"
+            self._route += "/words" if encode is None else f"/{register_encoder(encode)}"
 
     def check(self) -> None:
         """Raise LlmError when a key that the model needs is not set; calls nothing."""

@@ -7,15 +7,8 @@ from typing import Any
 from litellm import CustomLLM, ModelResponse
 from litellm.types.utils import GenericStreamingChunk, Usage
 
-from rag_assets.answering.extractive import Encode, extract_answer
+from rag_assets.answering.extractive import extract_answer, registered_encoder
 from rag_assets.answering.prompt import read_messages
-
-_encoders: dict[str, Encode] = {}
-
-
-def register_encoder(name: str, encode: Encode) -> None:
-    """Let `extractive/NAME` compare sentences by meaning with this encoder."""
-    _encoders[name] = encode
 
 
 class ExtractiveProvider(CustomLLM):
@@ -45,7 +38,7 @@ class ExtractiveProvider(CustomLLM):
 
 def _answer(model: str, messages: list[Any]) -> str:
     question, passages = read_messages(messages)
-    return extract_answer(question, passages, _encoders.get(model))
+    return extract_answer(question, passages, registered_encoder(model))
 
 
 def _filled(response: ModelResponse, model: str, messages: list[Any]) -> ModelResponse:
