@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from rag_assets.config import FilesConfig, RecordsConfig, SourceConfig
+from rag_assets.config import FilesConfig, InboxConfig, RecordsConfig, SourceConfig
 from rag_assets.sources.base import Entry, Source
 from rag_assets.sources.files import open_files
+from rag_assets.sources.inbox import InboxSource
 from rag_assets.sources.records import RecordsSource
 
 __all__ = ["Entry", "Source", "open_source"]
@@ -14,6 +15,7 @@ __all__ = ["Entry", "Source", "open_source"]
 OPENERS: dict[type[SourceConfig], Callable[[Any], Source]] = {
     FilesConfig: open_files,
     RecordsConfig: RecordsSource,
+    InboxConfig: InboxSource,
 }
 
 

@@ -1,0 +1,233 @@
+"""The audit log: one JSON line a request, chained by hashes, a file a day.
+
+    STORAGE/service/audit/2026-11-20.jsonl    the lines of one UTC day
+    STORAGE/service/audit/HEAD                number and hash of the newest line
+    STORAGE/service/audit/START               the same of the newest line removed by retention
+
+A line's `hash` is a digest of the line before it and of its own content, so that a changed, removed
+or inserted line breaks the chain from there on, and a cut-off end does not meet HEAD. Without
+`service.audit.key` whoever can write the files can also compute the chain anew; with it they
+cannot. All workers of a machine append to one chain, under a lock.
+"""
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rag_assets.config import AuditConfig
+from rag_assets.errors import StorageError
+from rag_assets.index.versions import write_atomically
+
+_HEAD, _START = "HEAD", "START"
+_HEAD_BYTES = 128
+_ZERO = "0" * 64
+_TAIL = 1 << 20  # bytes read to find the last line of a file
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A place in the chain: how many lines so far, and the hash of the last of them."""
+
+    number: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What verifying found. problem: None, or the first break: file, line and what is wrong."""
+
+    files: int
+    lines: int
+    problem: str | None
+
+
+class AuditLog:
+    """Appends to the chain; keeps the days it should."""
+
+    def __init__(self, storage: str | Path, config: AuditConfig) -> None:
+        self.directory = Path(storage) / "service" / "audit"
+        self._config = config
+        self._last: Link | None = None
+        self._end: tuple[str, int] | None = None  # file name and size after our last line
+
+    def question(self, text: str) -> dict[str, str]:
+        """A question as the log keeps it."""
+        if self._config.questions == "text":
+            return {"question": text}
+        return {"question_sha256": hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()}
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one line. Raises: StorageError when it cannot be written in full."""
+        path = self.directory
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                now = datetime.now(UTC)
+                path = self._file(now)
+                new_day = not path.exists()
+                last = self._newest(path)
+                line = self._line(last, {"at": now.isoformat(), **record})
+                size = _append(path, line)
+                self._last = Link(last.number + 1, json.loads(line)["hash"])
+                self._end = (path.name, size)
+                self._write_head(self._last)
+                if new_day:
+                    self._forget_old(now.date())
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{path}: the audit log cannot be written ({error})") from error
+
+    def verify(self) -> Verdict:
+        """Follow the whole chain. Raises: StorageError when it cannot be read."""
+        if not self.directory.exists():
+            return Verdict(0, 0, None)
+        try:
+            with self._locked():
+                return self._verify()
+        except OSError as error:
+            raise StorageError(
+                f"{self.directory}: the audit log cannot be read ({error.strerror})"
+            ) from error
+
+    def _verify(self) -> Verdict:
+        files = _files(self.directory)
+        last = self._read_link(_START)
+        before, lines = last, 0
+        for path in files:
+            for row, raw in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+                problem = self._broken(last, raw)
+                if problem:
+                    return Verdict(len(files), lines, f"{path}, line {row}: {problem}")
+                before, last = last, Link(last.number + 1, json.loads(raw)["hash"])
+                lines += 1
+        head = self._read_link(_HEAD)
+        # A process killed between a line and HEAD leaves HEAD one behind.
+        if head not in (last, before):
+            problem = (
+                f"{self.directory / _HEAD}: names line {head.number}, the log ends with line"
+                f" {last.number}: lines were cut off, or HEAD was changed"
+            )
+            return Verdict(len(files), lines, problem)
+        return Verdict(len(files), lines, None)
+
+    def _broken(self, last: Link, raw: bytes) -> str | None:
+        """Why a line does not continue the chain, or None."""
+        try:
+            line = json.loads(raw)
+            content = {k: v for k, v in line.items() if k not in ("number", "hash")}
+            number, found = line["number"], line["hash"]
+        except (ValueError, AttributeError, KeyError):
+            return "is not a line of the log"
+        if number != last.number + 1:
+            return f"is number {number}, expected {last.number + 1}: lines were removed or added"
+        if found != self._digest(last, content):
+            return "was changed, or the one before it was"
+        return None
+
+    def _line(self, last: Link, content: Mapping[str, Any]) -> bytes:
+        digest = self._digest(last, content)
+        line = {"number": last.number + 1, **content, "hash": digest}
+        return _json(line) + b"\n"
+
+    def _digest(self, last: Link, content: Mapping[str, Any]) -> str:
+        data = f"{last.number + 1} {last.hash} ".encode() + _json(content)
+        if self._config.key:
+            return hmac.new(self._config.key.encode(), data, hashlib.sha256).hexdigest()
+        return hashlib.sha256(data).hexdigest()
+
+    def _file(self, now: datetime) -> Path:
+        """The file of the day; never an earlier one than before, whatever the clock does."""
+        name = f"{now.date().isoformat()}.jsonl"
+        return self.directory / max(name, self._end[0] if self._end else "")
+
+    def _newest(self, path: Path) -> Link:
+        """The end of the chain; remembered while nobody else appended."""
+        if self._last is not None and self._end == (path.name, _size(path)):
+            return self._last
+        for file in reversed(_files(self.directory)):
+            line = _last_line(file)
+            if line is not None:
+                return Link(line["number"], line["hash"])
+        return self._read_link(_START)
+
+    def _forget_old(self, today: date) -> None:
+        oldest = (today - timedelta(days=self._config.keep_days)).isoformat()
+        for path in _files(self.directory):
+            if path.stem >= oldest:
+                return
+            line = _last_line(path)
+            if line is not None:
+                write_atomically(
+                    self.directory / _START, _json({"number": line["number"], "hash": line["hash"]})
+                )
+            path.unlink()
+
+    def _read_link(self, name: str) -> Link:
+        try:
+            return Link(**json.loads((self.directory / name).read_bytes()))
+        except FileNotFoundError:
+            return Link(0, _ZERO)
+        except (ValueError, TypeError):
+            return Link(-1, "damaged")
+
+    def _write_head(self, last: Link) -> None:
+        """In place and of one length: one small write, and never a torn mixture of two."""
+        data = _json({"number": last.number, "hash": last.hash}).ljust(_HEAD_BYTES)
+        descriptor = os.open(self.directory / _HEAD, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(descriptor, data, 0)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with open(self.directory / ".lock", "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    """In ASCII, so that nothing in a question can look like the end of a line to any reader."""
+    return json.dumps(value, sort_keys=True, default=str).encode()
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(directory.glob("????-??-??.jsonl"))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _append(path: Path, line: bytes) -> int:
+    """Write one whole line, or leave the file as it was; returns the file's size."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        if os.write(descriptor, line) != len(line):
+            os.ftruncate(descriptor, size)
+            raise OSError("the disk is full")
+        return size + len(line)
+    finally:
+        os.close(descriptor)
+
+
+def _last_line(path: Path) -> dict[str, Any] | None:
+    """The last whole line of a file; a torn one, left by a power cut, is removed."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = max(0, size - _TAIL)
+        file.seek(start)
+        data = file.read()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            file.truncate(start + whole)
+        lines = data[:whole].split(b"\n")
+    return dict(json.loads(lines[-2])) if len(lines) > 1 else None

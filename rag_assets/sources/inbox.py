@@ -1,0 +1,207 @@
+"""Source `inbox`: documents that were pushed, one self-contained file each.
+
+    INBOX/3f/3fc9…e1.doc        named by the sha256 of the id
+
+The first line of a file is a JSON object with the keys `id`, `name`, `sha256` of the bytes, `size`,
+`put_at`, and `uri`, `title`, `metadata`, `acl`, `valid_from` and `valid_until`, null where the
+caller left them to the configuration. What follows the newline are the document's bytes.
+
+A file is replaced atomically and fsynced, so that what was accepted survives a power cut and a
+reader sees the old document or the new one, never a mixture. A deleted document leaves a marker: a
+header with `deleted_at` and no bytes.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+from rag_assets.config import InboxConfig
+from rag_assets.errors import BadRequest, SourceError, StorageError
+from rag_assets.sources.base import Entry, Scalar
+
+MAX_ID = 512  # characters
+_SUFFIX = ".doc"
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a caller says of a document besides its bytes; None leaves it to the configuration."""
+
+    name: str | None = None
+    uri: str | None = None
+    title: str | None = None
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    acl: tuple[str, ...] | None = None
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+
+class Inbox:
+    """The documents pushed to one source; safe for any number of writers and readers."""
+
+    def __init__(self, directory: str | Path, source: str) -> None:
+        self._root = Path(directory)
+        self._source = source
+
+    def put(self, key: str, data: bytes, pushed: Pushed | None = None) -> str:
+        """Keep a document durably; returns the sha256 of its bytes.
+
+        Raises: BadRequest for an id that cannot be one, StorageError when it cannot be written.
+        """
+        pushed = pushed or Pushed()
+        path = self._path(key)
+        digest = hashlib.sha256(data).hexdigest()
+        header = {
+            "id": key,
+            "name": pushed.name or key.rpartition("/")[2],
+            "sha256": digest,
+            "size": len(data),
+            "put_at": _now(),
+            "uri": pushed.uri,
+            "title": pushed.title,
+            "metadata": dict(pushed.metadata),
+            "acl": None if pushed.acl is None else list(pushed.acl),
+            "valid_from": _text(pushed.valid_from),
+            "valid_until": _text(pushed.valid_until),
+        }
+        self._replace(path, _line(header) + data)
+        return digest
+
+    def delete(self, key: str) -> bool:
+        """Mark a document as deleted; False when none of this id was ever pushed."""
+        path = self._path(key)
+        held = _header(path)
+        if held is None:
+            return False
+        if "deleted_at" not in held:
+            self._replace(path, _line({**held, "deleted_at": _now()}))
+        return True
+
+    def header(self, key: str) -> dict[str, Any] | None:
+        """What is known of a document, also of a deleted one; None when it was never pushed."""
+        return _header(self._path(key))
+
+    def entries(self) -> Iterator[Entry]:
+        """Every document that is not deleted, in no particular order.
+
+        Raises: SourceError when the directory cannot be listed or a file in it is damaged.
+        """
+        if not self._root.exists():
+            return
+        try:
+            for path in sorted(self._root.glob(f"??/*{_SUFFIX}")):
+                header = _header(path)
+                if header is not None and "deleted_at" not in header:
+                    yield self._entry(header)
+        except (OSError, ValueError, KeyError) as error:
+            raise SourceError(
+                f"source {self._source!r}: {self._root} cannot be read ({error}); nothing of the"
+                " source was changed"
+            ) from error
+
+    def read(self, key: str) -> bytes:
+        """The bytes of a document as they are now. Raises: OSError, SourceError when deleted."""
+        with self._path(key).open("rb") as file:
+            if "deleted_at" in json.loads(file.readline()):
+                raise SourceError(f"inbox://{self._source}/{quote(key)}: was deleted meanwhile")
+            return file.read()
+
+    def _entry(self, header: dict[str, Any]) -> Entry:
+        acl = header["acl"]
+        return Entry(
+            key=header["id"],
+            uri=header["uri"] or f"inbox://{self._source}/{quote(header['id'])}",
+            name=header["name"],
+            token=header["sha256"],
+            size=header["size"],
+            modified_at=_time(header["put_at"]),
+            title=header["title"],
+            metadata=header["metadata"],
+            acl=None if acl is None else tuple(acl),
+            valid_from=_time(header["valid_from"]),
+            valid_until=_time(header["valid_until"]),
+        )
+
+    def _path(self, key: str) -> Path:
+        if not 0 < len(key) <= MAX_ID or not key.isprintable() or key != key.strip():
+            raise BadRequest(
+                f"document id: expected 1 to {MAX_ID} printable characters without space at the"
+                f" ends, found {key[:80]!r}"
+            )
+        name = hashlib.sha256(key.encode()).hexdigest()
+        return self._root / name[:2] / (name + _SUFFIX)
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        temporary = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+            with open(descriptor, "wb") as file:
+                file.write(data)
+                _sync(file)
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+            raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+class InboxSource:
+    """Pushed documents as a source. Keys are the ids that callers chose."""
+
+    def __init__(self, config: InboxConfig) -> None:
+        self._inbox = Inbox(config.path, config.name)
+
+    def scan(self) -> Iterator[Entry]:
+        """Every document that is not deleted. Raises: SourceError."""
+        return self._inbox.entries()
+
+    def fetch(self, entry: Entry) -> bytes:
+        """The newest bytes: a push between scan and fetch is read once more by the next scan."""
+        return self._inbox.read(entry.key)
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    try:
+        with path.open("rb") as file:
+            return dict(json.loads(file.readline()))
+    except FileNotFoundError:
+        return None
+
+
+def _line(header: dict[str, Any]) -> bytes:
+    return json.dumps(header, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _text(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).isoformat()
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable, not only the bytes."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
