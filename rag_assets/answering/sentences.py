@@ -9,7 +9,7 @@ _ABBREVIATIONS = re.compile(
     r"|dept|est|jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec)"
 )
 _END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？]+[」』”]*")
-_BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+•#>|]|\d+[.)]\s|```))|(?<=\|)\n")
+_BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+•>]\s|#{1,6}\s|\||\d+[.)]\s|```))|(?<=\|)\n")
 _HEADING = re.compile(r"\s*#{1,6}\s+(.*)")
 _UNDERLINE = re.compile(r"[=\-~^\"'`*+#:.]{3,}")
 _MARKUP = re.compile(r"^\s*(?:[-*+•>]|\d+[.)]|#{1,6})\s+|\*\*|__|`|(?<!\w)\*(?=\S)|(?<=\S)\*(?!\w)")

@@ -14,7 +14,8 @@ class LlmServer:
     """What the server was asked, and the reply it gives.
 
     Model names: `ok`, `401`, `404`, `429` (with Retry-After: 0), `429-once`, `500`, `500-once`,
-    `slow` (never answers until released), `cut` (breaks off a stream), `garbage`, `empty`,
+    `slow` (never answers until released), `cut` (breaks a stream off when
+    released), `garbage`, `empty`,
     `abstain`.
     """
 
@@ -84,6 +85,7 @@ class LlmServer:
                 pieces = [text[i : i + 5] for i in range(0, len(text), 5)]
                 for place, piece in enumerate(pieces):
                     if kind == "cut" and place == 3:
+                        outer.release.wait(20)
                         self.close_connection = True
                         return
                     self._event({"choices": [{"index": 0, "delta": {"content": piece}}]})
