@@ -8,10 +8,12 @@ import typer
 
 from rag_assets.cli.app import ConfigOption, DebugOption, JsonOption, command, note, print_json, say
 from rag_assets.config import BeirSet, load_config
-from rag_assets.errors import BadRequest, ConfigError
+from rag_assets.errors import BadRequest, ConfigError, LlmError
 
 if TYPE_CHECKING:
-    from rag_assets.answering.answer import Answer
+    from collections.abc import Iterable
+
+    from rag_assets.answering.base import Answer, AnswerPart
     from rag_assets.retrieval.base import Hit
 
 KOption = Annotated[int | None, typer.Option("-k", min=1, max=1000, help="How many passages.")]
@@ -131,15 +133,14 @@ def ask(
         print_answer(reply)
 
 
-def _stream(parts: Any) -> "Answer":
-    reply = None
+def _stream(parts: "Iterable[AnswerPart]") -> "Answer":
+    """Print the parts of an answer as they come; the last one carries the whole."""
     for part in parts:
+        typer.echo(part.text, nl=False)
         if part.answer is not None:
-            reply = part.answer
-        else:
-            typer.echo(part.text, nl=False)
-    say()
-    return reply
+            say()
+            return part.answer
+    raise LlmError("the answer ended before it was complete; ask again")
 
 
 def print_answer(reply: "Answer") -> None:
