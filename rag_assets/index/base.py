@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from rag_assets.index.columns import Columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,8 @@ class Manifest:
     """What a sealed version holds; written last, as MANIFEST.json.
 
     `added_since_rebuild` counts chunks added to the dense index since it was last built from
-    nothing; `partitions` maps each partition to the digest of the embeddings it was built from.
+    nothing; `partitions` maps each partition to the digest of the embeddings it was built from. `home`
+    is `embedded`, a server's URL or `cloud`; away from home the vectors are in `collection`.
     """
 
     version: int
@@ -31,6 +35,8 @@ class Manifest:
     chunk_ids_digest: str
     added_since_rebuild: int
     partitions: dict[str, str] = field(default_factory=dict)
+    home: str = "embedded"
+    collection: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +85,13 @@ class Passage:
 
 
 class OpenVersion(Protocol):
-    """A sealed index version, open for reading from any number of threads."""
+    """A sealed index version, open for reading from any number of threads.
+
+    columns: its documents' metadata, access groups and validity, for filters.
+    """
 
     manifest: Manifest
+    columns: "Columns"
 
     def dense(
         self, vector: np.ndarray, k: int, chunk_ids: Sequence[str] | None = None

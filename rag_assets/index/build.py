@@ -21,18 +21,23 @@ from rag_assets.config import IndexConfig
 from rag_assets.errors import StorageError
 from rag_assets.index.base import Manifest
 from rag_assets.index.dense import DenseIndex, chroma_version
+from rag_assets.index.homes import CHROMA, EMBEDDED
 from rag_assets.index.lexical import LexicalIndex
 from rag_assets.index.passages import PassageStore
+from rag_assets.index.server import ChromaServer, RemoteDense
 from rag_assets.index.versions import Versions
 from rag_assets.records import ids_digest
 
-LAYOUT = 1  # raised when the files of a version change shape; forces one rebuild
+LAYOUT = 2  # raised when the files of a version change shape; forces one rebuild
 MANIFEST_TABLE = "manifest.parquet"
-CHROMA, LEXICAL = "chroma", "lexical"
+LEXICAL = "lexical"
 _FICLONE = 0x40049409
 # HNSW never reuses the slots of deleted vectors, so churn grows the file and slows queries.
 _REBUILD_SHARE = 0.5
 _ROWS = 5000  # chunks read and written at a time
+
+Vectors = Callable[[list[str]], np.ndarray]
+"""Text keys → their vectors, float32 (n, dimension)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +139,13 @@ def must_rebuild(
         return "the distance changed"
     if parent.chroma_version != chroma_version():
         return "Chroma's version changed"
+    if parent.home != config.chroma:
+        return "the index moved to another home"
     if parent.layout != LAYOUT:
         return "the layout of versions changed"
     live = len(delta.chunks_added) + delta.chunks_kept
+    if parent.home != EMBEDDED:
+        return None  # a server's collections are worn and replaced on their own
     if parent.added_since_rebuild + len(delta.chunks_added) > _REBUILD_SHARE * max(live, 1):
         return "many rows were replaced since the last rebuild"
     return None
@@ -145,9 +154,10 @@ def must_rebuild(
 def build_candidate(
     versions: Versions,
     wanted: Wanted,
-    vectors: Callable[[list[str]], np.ndarray],
+    vectors: Vectors,
     *,
     config: IndexConfig,
+    knowledge_base: str,
     model: str,
     model_name: str,
     dimension: int,
@@ -163,17 +173,21 @@ def build_candidate(
     """
     number, directory = versions.new_directory()
     try:
-        if rebuild:
-            everything = plan_delta(
-                *read_held(versions, None),
-                wanted.manifest,
-                wanted.documents.select("doc_id", "state", "content_hash").collect(),
-            )
-            _create(directory, config.space)
-            _apply(directory, wanted, everything, vectors, config.space)
-        elif parent is not None:
+        if rebuild or parent is None:
+            delta = _everything(versions, wanted)
+            LexicalIndex.create(directory / LEXICAL).close()
+            PassageStore.create(directory).close()
+        else:
             _copy_version(versions.directory(parent.version), directory)
-            _apply(directory, wanted, delta, vectors, config.space)
+        _patch_passages(directory, wanted, delta)
+        _patch_lexical(directory, wanted, delta)
+        if config.chroma == EMBEDDED:
+            collection = ""
+            _patch_directory(directory / CHROMA, wanted, delta, vectors, config.space)
+        else:
+            collection = _patch_server(
+                versions, number, wanted, vectors, config, knowledge_base, model, parent
+            )
         wanted.manifest.write_parquet(directory / MANIFEST_TABLE)
         _flush_to_disk(directory)
         before = 0 if rebuild or parent is None else parent.added_since_rebuild
@@ -193,6 +207,8 @@ def build_candidate(
             chunk_ids_digest=ids_digest(wanted.manifest["chunk_id"]),
             added_since_rebuild=0 if rebuild else before + len(delta.chunks_added),
             partitions=wanted.partitions,
+            home=config.chroma,
+            collection=collection,
         )
         versions.write_manifest(manifest)
     except OSError as error:
@@ -207,35 +223,73 @@ def build_candidate(
     return manifest
 
 
-def _create(directory: Path, space: str) -> None:
-    DenseIndex.create(directory / CHROMA, space).close()
-    LexicalIndex.create(directory / LEXICAL).close()
-    PassageStore.create(directory).close()
+def _everything(versions: Versions, wanted: Wanted) -> Delta:
+    """The delta from nothing."""
+    states = wanted.documents.select("doc_id", "state", "content_hash").collect()
+    return plan_delta(*read_held(versions, None), wanted.manifest, states)
 
 
-def _apply(
-    directory: Path,
-    wanted: Wanted,
-    delta: Delta,
-    vectors: Callable[[list[str]], np.ndarray],
-    space: str,
-) -> None:
-    """Patch the three stores of a version that is not sealed yet, then seal them."""
+def _patch_passages(directory: Path, wanted: Wanted, delta: Delta) -> None:
     with closing(PassageStore.open(directory, writable=True)) as passages:
         passages.delete_documents(delta.documents_deleted)
         for documents, chunks in _whole_documents(wanted, delta.documents_written):
             passages.replace_documents(documents, chunks)
         passages.optimise()
-    dense = DenseIndex.open(directory / CHROMA, space)
+
+
+def _patch_lexical(directory: Path, wanted: Wanted, delta: Delta) -> None:
     with closing(LexicalIndex.open(directory / LEXICAL)) as lexical:
-        dense.delete(delta.chunks_deleted)
         lexical.delete(delta.chunks_deleted)
         for start in range(0, len(delta.chunks_added), _ROWS):
             rows = _added_chunks(wanted, delta.chunks_added[start : start + _ROWS])
-            dense.add(rows["chunk_id"].to_list(), vectors(rows["text_key"].to_list()))
             lexical.add(rows.select("chunk_id", "text", "title", "headings").iter_rows())
         lexical.commit()
+
+
+def _patch_directory(
+    directory: Path, wanted: Wanted, delta: Delta, vectors: Vectors, space: str
+) -> None:
+    """Patch the embedded index, or make it, and seal it."""
+    if not directory.exists():
+        DenseIndex.create(directory, space).close()
+    dense = DenseIndex.open(directory, space)
+    dense.delete(delta.chunks_deleted)
+    _add_vectors(dense, wanted, delta.chunks_added, vectors)
     dense.seal()
+
+
+def _patch_server(
+    versions: Versions,
+    number: int,
+    wanted: Wanted,
+    vectors: Vectors,
+    config: IndexConfig,
+    knowledge_base: str,
+    model: str,
+    parent: Manifest | None,
+) -> str:
+    """Make a collection for this version; returns its name."""
+    with closing(ChromaServer(config.chroma, knowledge_base)) as server:
+        dense, missing, surplus = server.candidate(
+            number,
+            wanted.manifest["chunk_id"].to_list(),
+            model=model,
+            space=config.space,
+            used=[versions.manifest(kept).collection for kept in versions.sealed()],
+            parent=parent.collection if parent and parent.home == config.chroma else None,
+        )
+        dense.delete(surplus)
+        _add_vectors(dense, wanted, missing, vectors)
+        return dense.name
+
+
+def _add_vectors(
+    dense: DenseIndex | RemoteDense, wanted: Wanted, chunk_ids: list[str], vectors: Vectors
+) -> None:
+    for start in range(0, len(chunk_ids), _ROWS):
+        some = pl.DataFrame({"chunk_id": chunk_ids[start : start + _ROWS]})
+        rows = wanted.manifest.join(some, on="chunk_id", how="semi")
+        dense.add(rows["chunk_id"].to_list(), vectors(rows["text_key"].to_list()))
 
 
 def _whole_documents(wanted: Wanted, doc_ids: list[str]) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
@@ -267,16 +321,20 @@ def _copy_version(source: Path, target: Path) -> None:
             f"{target.parent}: {free >> 20} MiB free, but a copy of the live index needs"
             f" {int(needed * 1.2) >> 20} MiB; free some space or lower index.keep_versions"
         )
-    database = source / CHROMA / "chroma.sqlite3"
-    # Readers of the live version write bookkeeping rows; a shared lock keeps them out meanwhile.
-    with closing(sqlite3.connect(database, timeout=30)) as connection:
-        connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM collections").fetchone()
-        _copy_tree(source / CHROMA, target / CHROMA)
-        connection.execute("ROLLBACK")
+    if (source / CHROMA).exists():
+        _copy_chroma(source / CHROMA, target / CHROMA)
     _copy_tree(source / LEXICAL, target / LEXICAL)
     for file in source.glob("passages.sqlite3"):
         _copy_file(file, target / file.name)
+
+
+def _copy_chroma(source: Path, target: Path) -> None:
+    # Readers of the live version write bookkeeping rows; a shared lock keeps them out meanwhile.
+    with closing(sqlite3.connect(source / "chroma.sqlite3", timeout=30)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM collections").fetchone()
+        _copy_tree(source, target)
+        connection.execute("ROLLBACK")
 
 
 def _copy_tree(source: Path, target: Path) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 
 from rag_assets.errors import IndexNotReady, StorageError
 from rag_assets.index.base import Manifest, Passage
-from rag_assets.index.build import CHROMA, LEXICAL
-from rag_assets.index.dense import DenseIndex
+from rag_assets.index.build import LEXICAL
+from rag_assets.index.columns import Columns
+from rag_assets.index.homes import CHROMA, open_dense
 from rag_assets.index.lexical import LexicalIndex
 from rag_assets.index.passages import PassageStore
+from rag_assets.index.vectors import SealedVectors
 from rag_assets.index.versions import POINTER_FILE, Pointer, Versions
 
 _WARM_UP = 2  # one query loads the HNSW files, the second finds everything in memory
@@ -26,7 +28,9 @@ class SealedVersion:
         self.manifest = manifest
         self._passages = PassageStore.open(directory)
         self._lexical = LexicalIndex.open(directory / LEXICAL)
-        self._dense = DenseIndex.open(directory / CHROMA, manifest.space)
+        self._dense = open_dense(directory, manifest)
+        self._vectors = SealedVectors.open(directory / CHROMA, manifest.space, manifest.dimension)
+        self.columns = Columns(directory)
 
     def dense(
         self, vector: np.ndarray, k: int, chunk_ids: Sequence[str] | None = None
@@ -34,6 +38,8 @@ class SealedVersion:
         """The k nearest chunks with their similarity, best first."""
         if self.manifest.chunks == 0 or k < 1 or (chunk_ids is not None and not chunk_ids):
             return []
+        if chunk_ids is not None and self._vectors is not None:
+            return self._vectors.nearest(vector, k, chunk_ids)
         return self._dense.query(vector, min(k, self.manifest.chunks), chunk_ids)
 
     def lexical(
@@ -64,6 +70,8 @@ class SealedVersion:
         probe[0] = 1.0
         for _ in range(_WARM_UP):
             self.dense(probe, 1)
+        self.columns.warm()
+        self._lexical.warm()
 
     def close(self) -> None:
         """Release files and memory."""

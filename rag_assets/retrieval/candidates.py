@@ -2,22 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 import numpy as np
 
 from rag_assets.index.base import OpenVersion
 from rag_assets.retrieval.base import SearchRequest
-from rag_assets.retrieval.filters import Condition
+from rag_assets.retrieval.filters import document_filter
 
 Scored = list[tuple[str, float]]
 Leg = Callable[[int, Sequence[str] | None], Scored]
 """(k, chunk_ids or None) to the k best of those chunks."""
 
 DEPTH = 100
-"""Candidates a leg; deeper changes no figure in docs/retrieval.md."""
+"""Candidates a leg."""
 
-_IDS_A_STATEMENT = 500
+_MARGIN = 1.5  # candidates fetched for each one that a filter of average luck leaves
+# Microseconds: a leg asked for one candidate more, and asked about one more allowed chunk.
+_DEEPER, _CHOSEN = 10, 2
 
 
 @dataclass(frozen=True)
@@ -38,25 +41,60 @@ class Candidates:
         }
 
 
+class Allowed:
+    """The chunks of a version that one request may see."""
+
+    def __init__(self, version: OpenVersion, mask: np.ndarray) -> None:
+        self._columns = version.columns
+        self._mask = mask
+        self._rows = mask[version.columns.chunk_documents]
+        self.count = int(self._rows.sum())
+        self.share = self.count / max(len(self._rows), 1)
+
+    def __contains__(self, chunk_id: str) -> bool:
+        return bool(self._mask[self._columns.document_of[chunk_id]])
+
+    @cached_property
+    def chunk_ids(self) -> list[str]:
+        """All of them, in document order."""
+        every = self._columns.chunk_ids
+        return [every[row] for row in np.flatnonzero(self._rows).tolist()]
+
+
 def find_candidates(
     version: OpenVersion,
     request: SearchRequest,
     vector: np.ndarray | None,
-    condition: Condition,
+    allowed: Allowed | None,
 ) -> Candidates:
-    """The best chunks of the documents that `condition` holds for, by each leg of the mode.
+    """The best chunks that are allowed, by each leg of the mode.
 
-    A broad condition is tested on the candidates of an unfiltered search; where that leaves too
-    few, the chunks of all matching documents are listed and both legs search those only.
+    A broad filter is tested on the candidates of a deeper search without it; where it is narrow, or
+    where that leaves too few, the legs search the allowed chunks only.
     """
-    legs = _legs(version, request, vector)
     depth = max(DEPTH, request.k)
-    tested = _tested(version, legs, depth, request.k, condition)
-    if tested is None:
-        allowed = version.chunk_ids(version.document_ids(condition.sql, condition.values))
-        tested = [leg(depth, allowed) if allowed else [] for leg in legs.values()]
-    found = dict(zip(legs, tested, strict=True))
+    found = {
+        name: leg(depth, None) if allowed is None else _filtered(leg, depth, allowed)
+        for name, leg in _legs(version, request, vector).items()
+    }
     return Candidates(found.get("dense", []), found.get("lexical", []))
+
+
+def allowed_chunks(version: OpenVersion, request: SearchRequest, now: datetime) -> Allowed | None:
+    """What the request may see; None when that is everything. Raises: BadRequest."""
+    mask = document_filter(request.where, request.groups, now)(version.columns)
+    return None if mask is None or mask.all() else Allowed(version, mask)
+
+
+def _filtered(leg: Leg, depth: int, allowed: Allowed) -> Scored:
+    deeper = int(_MARGIN * depth / allowed.share) if allowed.count else 0
+    if _DEEPER * deeper < _CHOSEN * allowed.count:
+        found = leg(deeper, None)
+        kept = [item for item in found if item[0] in allowed][:depth]
+        # A leg that gave fewer than asked has no more, so what passes of it is all there is.
+        if len(kept) == depth or len(found) < deeper:
+            return kept
+    return leg(depth, allowed.chunk_ids) if allowed.count else []
 
 
 def _legs(
@@ -75,31 +113,3 @@ def _legs(
     if request.mode != "dense":
         used["lexical"] = lexical
     return used
-
-
-def _tested(
-    version: OpenVersion, legs: dict[str, Leg], depth: int, k: int, condition: Condition
-) -> list[Scored] | None:
-    """Unfiltered candidates that pass the condition, or None when a leg has too few of them.
-
-    A leg that gave fewer than asked has no more, so what passes of it is all there is.
-    """
-    found = [leg(depth, None) for leg in legs.values()]
-    allowed = _passing(version, {chunk_id for leg in found for chunk_id, _ in leg}, condition)
-    kept = [[item for item in leg if item[0] in allowed] for leg in found]
-    exhausted = [len(leg) < depth for leg in found]
-    enough = [len(some) >= k or done for some, done in zip(kept, exhausted, strict=True)]
-    return kept if all(enough) else None
-
-
-def _passing(version: OpenVersion, chunk_ids: set[str], condition: Condition) -> set[str]:
-    """Those of the chunks whose document the condition holds for."""
-    document = {p.chunk_id: p.doc_id for p in version.passages(sorted(chunk_ids))}
-    doc_ids = sorted(set(document.values()))
-    allowed: set[str] = set()
-    for start in range(0, len(doc_ids), _IDS_A_STATEMENT):
-        some = doc_ids[start : start + _IDS_A_STATEMENT]
-        marks = ", ".join("?" * len(some))
-        sql = f"doc_id IN ({marks}) AND ({condition.sql})"
-        allowed.update(version.document_ids(sql, (*some, *condition.values)))
-    return {chunk_id for chunk_id, doc_id in document.items() if doc_id in allowed}

@@ -1,63 +1,60 @@
-"""Which documents a search may return: `where`, time validity and access groups, as one condition.
+"""Which documents a search may return: `where`, time validity and access groups, as one mask.
 
-The condition is SQL over the `documents` table of a version with every value bound, so that no
-filter text ever becomes SQL. Its meaning for `where` is that of Chroma 1.5.9, checked against it in
-the tests: a number equals a number whatever its type, true is not 1, and a document without the key
-matches `$ne`, `$nin` and `$not_contains` only. One thing is different on purpose: Chroma drops the
-fraction of 1.5 when it compares it with a stored integer, so that 1 equals 1.5; here it does not.
+The meaning of `where` is that of Chroma 1.5.9, checked against it in the tests: a number equals a
+number whatever its type, true is not 1, and a document without the key matches `$ne`, `$nin` and
+`$not_contains` only. One thing is different on purpose: Chroma drops the fraction of 1.5 when it
+compares it with a stored integer, so that 1 equals 1.5; here it does not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import isfinite
+from math import ceil, floor, isfinite
+
+import numpy as np
 
 from rag_assets.errors import BadRequest
+from rag_assets.index.columns import FALSE, INTEGER, REAL, TRUE, Column, Columns
 
 EVERYONE = "everyone"
 """The group that every principal belongs to."""
 
-COLUMNS = ("source", "doc_id", "uri", "title", "media_type", "language", "category")
-"""Names that mean the document's own field where its metadata has no such key."""
+Predicate = Callable[[Columns], np.ndarray]
+"""The documents of a version for which a filter holds: bool (documents,)."""
 
-_DEEPEST = 32  # nested $and/$or; SQLite's own limit on expression depth is 1000
-_LARGEST = 500  # values in one filter; SQLite's oldest limit on bound values is 999
-_INTEGER = 2**63
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """An SQL condition over `documents` and the values bound in it."""
-
-    sql: str
-    values: tuple[object, ...] = ()
-
-    def __and__(self, other: "Condition") -> "Condition":
-        return Condition(f"({self.sql}) AND ({other.sql})", self.values + other.values)
+_DEEPEST = 32  # nested $and and $or
+_LARGEST = 10_000  # values in one list
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
-def document_condition(
+def document_filter(
     where: Mapping[str, object] | None,
     groups: Sequence[str] | None,
     now: datetime,
-) -> Condition:
+) -> Callable[[Columns], np.ndarray | None]:
     """The documents that match `where`, are valid at `now` and that `groups` may read.
 
     groups: None is a trusted caller; otherwise only documents whose acl names one of the groups or
-    `everyone`.
+    `everyone`. The function returned gives None where the filter keeps every document.
+
     Raises: BadRequest naming the operator or key that cannot be used.
     """
-    condition = _valid(now)
-    if groups is not None:
-        condition = _readable(groups) & condition
-    if where is not None:
-        condition = where_condition(where) & condition
-        if len(condition.values) > _LARGEST:
-            raise BadRequest(f"where: more than {_LARGEST} values; narrow the filter down")
-    return condition
+    predicate = None if where is None else parse_where(where)
+    readable = None if groups is None else _group_names(groups)
+    moment = now.astimezone(UTC).isoformat()
+
+    def mask(columns: Columns) -> np.ndarray | None:
+        masks = [
+            None if readable is None else columns.readable(readable),
+            columns.valid(moment),
+            None if predicate is None else predicate(columns),
+        ]
+        some = [found for found in masks if found is not None]
+        return np.logical_and.reduce(some) if some else None
+
+    return mask
 
 
-def where_condition(where: Mapping[str, object]) -> Condition:
+def parse_where(where: Mapping[str, object]) -> Predicate:
     """A filter in Chroma's `where` language.
 
     Raises: BadRequest naming the operator or key that cannot be used.
@@ -65,25 +62,13 @@ def where_condition(where: Mapping[str, object]) -> Condition:
     return _expression(where, 0)
 
 
-def _valid(now: datetime) -> Condition:
-    moment = now.astimezone(UTC).isoformat()
-    return Condition(
-        "(valid_from IS NULL OR valid_from <= ?) AND (valid_until IS NULL OR valid_until > ?)",
-        (moment, moment),
-    )
-
-
-def _readable(groups: Sequence[str]) -> Condition:
+def _group_names(groups: Sequence[str]) -> list[str]:
     if isinstance(groups, str) or not all(isinstance(group, str) for group in groups):
         raise BadRequest(f"groups: expected a list of texts, found {groups!r}")
-    names = sorted({EVERYONE, *groups})
-    return Condition(
-        f"EXISTS (SELECT 1 FROM json_each(documents.acl) WHERE value IN ({_marks(names)}))",
-        tuple(names),
-    )
+    return sorted({EVERYONE, *groups})
 
 
-def _expression(where: object, depth: int) -> Condition:
+def _expression(where: object, depth: int) -> Predicate:
     if not isinstance(where, Mapping):
         raise BadRequest(f"where: expected an object, found {where!r}")
     if len(where) != 1:
@@ -101,7 +86,7 @@ def _expression(where: object, depth: int) -> Condition:
     if key.startswith("$"):
         raise BadRequest(f"where: unknown operator {key}; expected {', '.join(_JOINED)} or a key")
     if not isinstance(value, Mapping):
-        return _equal(key, _scalar(key, "$eq", value))
+        return _equal(key, "$eq", value)
     if len(value) != 1:
         raise BadRequest(
             f"where: {key}: expected exactly one operator, found {sorted(map(str, value))};"
@@ -112,104 +97,105 @@ def _expression(where: object, depth: int) -> Condition:
         raise BadRequest(
             f"where: {key}: unknown operator {operator}; expected {', '.join(_OPERATORS)}"
         )
-    return _OPERATORS[operator](key, operand)
+    return _OPERATORS[operator](key, operator, operand)
 
 
-_JOINED = {"$and": " AND ", "$or": " OR "}
+_JOINED = {"$and": np.logical_and, "$or": np.logical_or}
 
 
-def _joined(operator: str, parts: object, depth: int) -> Condition:
+def _joined(operator: str, parts: object, depth: int) -> Predicate:
     if not isinstance(parts, list | tuple) or len(parts) < 2:
         raise BadRequest(f"where: {operator}: expected a list of two or more filters")
-    conditions = [_expression(part, depth + 1) for part in parts]
-    return Condition(
-        _JOINED[operator].join(f"({condition.sql})" for condition in conditions),
-        tuple(value for condition in conditions for value in condition.values),
-    )
+    predicates = [_expression(part, depth + 1) for part in parts]
+    join = _JOINED[operator]
+    return lambda columns: join.reduce([predicate(columns) for predicate in predicates])
 
 
-def _equal(key: str, value: object) -> Condition:
-    return _matching(key, _types(value), "{} = ?", (_bound(value),))
+def _equal(key: str, operator: str, operand: object) -> Predicate:
+    value = _scalar(key, operator, operand)
+    return lambda columns: _equals(columns.metadata(key), value)
 
 
-def _compared(operator: str, sign: str) -> Callable[[str, object], Condition]:
-    def condition(key: str, operand: object) -> Condition:
-        value = _scalar(key, operator, operand)
-        if isinstance(value, bool | str):
-            raise BadRequest(f"where: {key}: {operator} expects a number, found {operand!r}")
-        return _matching(key, ("integer", "real"), f"{{}} {sign} ?", (_bound(value),))
-
-    return condition
-
-
-def _one_of(operator: str) -> Callable[[str, object], Condition]:
-    def condition(key: str, operand: object) -> Condition:
-        if not isinstance(operand, list | tuple) or not operand:
-            raise BadRequest(f"where: {key}: {operator} expects a list that is not empty")
-        values = [_scalar(key, operator, item) for item in operand]
-        if len({type(value) for value in values}) > 1:
-            raise BadRequest(
-                f"where: {key}: {operator} expects values of one type, found {list(operand)!r}"
-            )
-        bound = tuple(dict.fromkeys(_bound(value) for value in values))
-        types = tuple(dict.fromkeys(kind for value in values for kind in _types(value)))
-        return _matching(key, types, f"{{}} IN ({_marks(bound)})", bound)
-
-    return condition
-
-
-def _holding(operator: str) -> Callable[[str, object], Condition]:
-    def condition(key: str, operand: object) -> Condition:
-        value = _scalar(key, operator, operand)
-        types = _types(value)
-        if len(types) > 1:  # lists are typed: of integers or of floats
-            types = ("integer",) if isinstance(value, int) else ("real",)
-        sql = (
-            "EXISTS (SELECT 1 FROM json_each(documents.metadata) AS entry,"
-            " json_each(entry.value) AS item WHERE entry.key = ? AND entry.type = 'array'"
-            f" AND item.type IN ({_marks(types)}) AND item.value = ?)"
+def _one_of(key: str, operator: str, operand: object) -> Predicate:
+    if not isinstance(operand, list | tuple) or not operand:
+        raise BadRequest(f"where: {key}: {operator} expects a list that is not empty")
+    if len(operand) > _LARGEST:
+        raise BadRequest(f"where: {key}: {operator} expects at most {_LARGEST} values")
+    values = {_scalar(key, operator, item) for item in operand}
+    if len({type(item) for item in operand}) > 1:
+        raise BadRequest(
+            f"where: {key}: {operator} expects values of one type, found {list(operand)!r}"
         )
-        return Condition(sql, (key, *types, _bound(value)))
 
-    return condition
+    def predicate(columns: Columns) -> np.ndarray:
+        column = columns.metadata(key)
+        return np.logical_or.reduce([_equals(column, value) for value in values])
 
-
-def _opposite(
-    positive: Callable[[str, object], Condition],
-) -> Callable[[str, object], Condition]:
-    def condition(key: str, operand: object) -> Condition:
-        inner = positive(key, operand)
-        return Condition(f"NOT ({inner.sql})", inner.values)
-
-    return condition
+    return predicate
 
 
-_OPERATORS: dict[str, Callable[[str, object], Condition]] = {
-    "$eq": lambda key, operand: _equal(key, _scalar(key, "$eq", operand)),
-    "$ne": _opposite(lambda key, operand: _equal(key, _scalar(key, "$ne", operand))),
-    "$gt": _compared("$gt", ">"),
-    "$gte": _compared("$gte", ">="),
-    "$lt": _compared("$lt", "<"),
-    "$lte": _compared("$lte", "<="),
-    "$in": _one_of("$in"),
-    "$nin": _opposite(_one_of("$nin")),
-    "$contains": _holding("$contains"),
-    "$not_contains": _opposite(_holding("$not_contains")),
+def _compared(key: str, operator: str, operand: object) -> Predicate:
+    value = _scalar(key, operator, operand)
+    if isinstance(value, bool | str):
+        raise BadRequest(f"where: {key}: {operator} expects a number, found {operand!r}")
+    compare, whole = _COMPARISONS[operator]
+    limit = whole(value)
+
+    def predicate(columns: Columns) -> np.ndarray:
+        column = columns.metadata(key)
+        if _LOWEST <= limit <= _HIGHEST:
+            integers = compare(column.integers, limit)
+        else:
+            integers = np.full(len(column.types), bool(compare(0, limit)))
+        reals = compare(column.reals, float(value))
+        return ((column.types == INTEGER) & integers) | ((column.types == REAL) & reals)
+
+    return predicate
+
+
+# An integer is above 1.5 when it is above 1, and at least 1.5 when it is at least 2.
+_COMPARISONS: dict[str, tuple[Callable, Callable[[float], int]]] = {
+    "$gt": (np.greater, floor),
+    "$gte": (np.greater_equal, ceil),
+    "$lt": (np.less, ceil),
+    "$lte": (np.less_equal, floor),
 }
 
 
-def _matching(key: str, types: Sequence[str], test: str, operands: tuple[object, ...]) -> Condition:
-    """Documents whose metadata has `key` with a value of one of `types` for which `test` holds."""
-    sql = (
-        "EXISTS (SELECT 1 FROM json_each(documents.metadata) WHERE key = ?"
-        f" AND type IN ({_marks(types)}) AND {test.format('value')})"
-    )
-    values = (key, *types, *operands)
-    if key not in COLUMNS or "text" not in types:
-        return Condition(sql, values)
-    absent = "NOT EXISTS (SELECT 1 FROM json_each(documents.metadata) WHERE key = ?)"
-    column = f"coalesce({test.format(f'documents.{key}')}, 0)"
-    return Condition(f"({sql} OR ({absent} AND {column}))", (*values, key, *operands))
+def _holding(key: str, operator: str, operand: object) -> Predicate:
+    value = _scalar(key, operator, operand)
+    return lambda columns: columns.holding(key, _JSON_TYPES[type(value)](value), value)
+
+
+# Lists are typed, as in Chroma: a list of integers holds 1, not 1.0.
+_JSON_TYPES: dict[type, Callable[[object], str]] = {
+    bool: lambda value: "true" if value else "false",
+    int: lambda _: "integer",
+    float: lambda _: "real",
+    str: lambda _: "text",
+}
+
+
+def _opposite(positive: Callable[[str, str, object], Predicate]) -> Callable[..., Predicate]:
+    def negative(key: str, operator: str, operand: object) -> Predicate:
+        predicate = positive(key, operator, operand)
+        return lambda columns: ~predicate(columns)
+
+    return negative
+
+
+_OPERATORS: dict[str, Callable[[str, str, object], Predicate]] = {
+    "$eq": _equal,
+    "$ne": _opposite(_equal),
+    "$gt": _compared,
+    "$gte": _compared,
+    "$lt": _compared,
+    "$lte": _compared,
+    "$in": _one_of,
+    "$nin": _opposite(_one_of),
+    "$contains": _holding,
+    "$not_contains": _opposite(_holding),
+}
 
 
 def _scalar(key: str, operator: str, value: object) -> str | int | float | bool:
@@ -222,19 +208,12 @@ def _scalar(key: str, operator: str, value: object) -> str | int | float | bool:
     return value
 
 
-def _types(value: object) -> tuple[str, ...]:
-    """The JSON types, as SQLite names them, that a value can equal."""
+def _equals(column: Column, value: str | int | float | bool) -> np.ndarray:
     if isinstance(value, bool):
-        return ("true",) if value else ("false",)
-    return ("text",) if isinstance(value, str) else ("integer", "real")
-
-
-def _bound(value: object) -> object:
-    """The value as SQLite takes it: integers beyond 64 bits become floats."""
-    if isinstance(value, int) and not -_INTEGER <= value < _INTEGER:
-        return float(value)
-    return value
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
+        return column.types == (TRUE if value else FALSE)
+    if isinstance(value, str):
+        return column.equal_text(value)
+    found = (column.types == REAL) & (column.reals == float(value))
+    if value == int(value) and _LOWEST <= int(value) <= _HIGHEST:
+        found |= (column.types == INTEGER) & (column.integers == int(value))
+    return found

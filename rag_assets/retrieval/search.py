@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from rag_assets.errors import BadRequest, IndexMismatch
 from rag_assets.index.base import OpenVersion, Passage
 from rag_assets.retrieval.base import MAX_K, Hit, QueryEncoder, SearchRequest
-from rag_assets.retrieval.candidates import Candidates, find_candidates
-from rag_assets.retrieval.filters import document_condition
+from rag_assets.retrieval.candidates import Candidates, allowed_chunks, find_candidates
 from rag_assets.retrieval.fusion import best_first, weighted_sum, z_scores
 
 
@@ -18,9 +17,9 @@ def search(version: OpenVersion, encoder: QueryEncoder, request: SearchRequest) 
     """
     _check(version, encoder, request)
     now = request.now or datetime.now(UTC)
-    condition = document_condition(request.where, request.groups, now)
+    allowed = allowed_chunks(version, request, now)
     vector = None if request.mode == "lexical" else encoder.encode_query(request.query)
-    candidates = find_candidates(version, request, vector, condition)
+    candidates = find_candidates(version, request, vector, allowed)
     ranked = _fused(candidates)[: request.k]
     passages = version.passages([chunk_id for chunk_id, _ in ranked])
     return [

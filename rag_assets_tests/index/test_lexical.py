@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_assets.errors import Busy, StorageError
+from rag_assets.index import lexical
 from rag_assets.index.lexical import LexicalIndex
 
 ROWS = [
@@ -178,3 +179,11 @@ def test_a_second_writer_is_refused_in_words(index):
 def test_a_missing_index_says_what_to_do(tmp_path):
     with pytest.raises(StorageError, match="reconcile --repair"):
         LexicalIndex.open(tmp_path / "nothing")
+
+
+def test_ids_whose_keys_collide_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(lexical, "_key", lambda chunk_id: len(chunk_id))
+    index = LexicalIndex.create(tmp_path)
+    index.add((chunk_id, f"word {chunk_id}", "", []) for chunk_id in ("a1", "a2", "a33"))
+    index.commit()
+    assert found(index, "word") == ["a1", "a2", "a33"]

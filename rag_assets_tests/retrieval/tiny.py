@@ -1,6 +1,8 @@
 """Small sealed versions made of real stores, and an encoder that needs no model."""
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,18 @@ from rag_assets.index.live import SealedVersion
 from rag_assets.index.passages import PassageStore
 
 DIMENSION = 64
+
+_CHUNKS = {
+    "chunk_id": pl.String,
+    "doc_id": pl.String,
+    "ordinal": pl.Int64,
+    "start": pl.Int64,
+    "end": pl.Int64,
+    "page": pl.Int64,
+    "tokens": pl.Int64,
+    "headings": pl.List(pl.String),
+    "text": pl.String,
+}
 
 
 class WordEncoder:
@@ -57,14 +71,9 @@ class Doc:
     valid_until: datetime | None = None
 
 
-def make_version(
-    directory: Path, docs: Sequence[Doc], encoder: WordEncoder | None = None, number: int = 1
-) -> SealedVersion:
-    """A sealed version holding these documents, opened."""
-    import json
-
-    encoder = encoder or WordEncoder()
-    passages = PassageStore.create(directory)
+def write_passages(directory: Path, docs: Sequence[Doc]) -> list[dict[str, object]]:
+    """Write the passage store of these documents; returns the rows of their chunks."""
+    times = pl.Datetime("us", "UTC")
     documents = pl.DataFrame(
         [
             {
@@ -88,20 +97,29 @@ def make_version(
             for doc in docs
         ],
         schema_overrides={
-            name: pl.Datetime("us", "UTC") for name in ("modified_at", "valid_from", "valid_until")
-        }
-        | {"category": pl.String, "acl": pl.List(pl.String)},
+            "modified_at": times,
+            "valid_from": times,
+            "valid_until": times,
+            "category": pl.String,
+            "acl": pl.List(pl.String),
+        },
     )
     rows = [row for doc in docs for row in _chunks(doc)]
-    chunks = pl.DataFrame(
-        rows,
-        schema_overrides={"headings": pl.List(pl.String), "page": pl.Int64},
-    )
-    passages.replace_documents(documents, chunks)
-    passages.close()
-    ids = chunks["chunk_id"].to_list()
+    chunks = pl.DataFrame(rows, schema=_CHUNKS)
+    with closing(PassageStore.create(directory)) as passages:
+        passages.replace_documents(documents, chunks)
+    return rows
+
+
+def make_version(
+    directory: Path, docs: Sequence[Doc], encoder: WordEncoder | None = None, number: int = 1
+) -> SealedVersion:
+    """A sealed version holding these documents, opened."""
+    encoder = encoder or WordEncoder()
+    rows = write_passages(directory, docs)
+    ids = [str(row["chunk_id"]) for row in rows]
     dense = DenseIndex.create(directory / CHROMA, "cosine")
-    dense.add(ids, encoder.encode(chunks["text"].to_list()))
+    dense.add(ids, encoder.encode([str(row["text"]) for row in rows]))
     dense.seal()
     lexical = LexicalIndex.create(directory / LEXICAL)
     titles = {doc.doc_id: doc.title for doc in docs}
