@@ -14,13 +14,15 @@ OnBatch = Callable[[Sequence[int], np.ndarray], None]
 class Batch:
     """Finished vectors (n, dim) of the texts at `positions`, and what they took.
 
-    `tokens` were sent to the model (equal texts once), `usd` is what they cost.
+    `tokens` were sent to the model (equal texts once), `usd` is what they cost. `token_vectors`
+    holds, where they were asked for, an int8 matrix (tokens, dim) for every position.
     """
 
     positions: list[int]
     vectors: np.ndarray
     tokens: int
     usd: float = 0.0
+    token_vectors: list[np.ndarray] | None = None
 
 
 class Encoder(Protocol):

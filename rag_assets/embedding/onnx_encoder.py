@@ -1,9 +1,8 @@
-"""The local encoder: onnxruntime over length-sorted batches, on the CPU or a GPU."""
+"""The local encoder: length-sorted batches through an onnxruntime session."""
 
-import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -11,16 +10,10 @@ from rag_assets.config import EmbeddingConfig
 from rag_assets.embedding import model_store
 from rag_assets.embedding.base import Batch, OnBatch, gathered
 from rag_assets.embedding.batching import distinct, padded, plan_batches
+from rag_assets.embedding.session import open_session
 from rag_assets.embedding.tokenising import TokenIds
 from rag_assets.errors import ConfigError
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-# onnxruntime would replace Add + LayerNormalization by an operator that measured 8 × slower.
-_SLOWER = ["SkipLayerNormFusion"]
-# Tokens of one inference call, padding included: docs/embedding.md has the measurements.
-_TOKEN_BUDGET = 2048
 # Texts tokenised and sorted together. The first lot is small so that inference starts at once; at
 # the second size sorting leaves under 1 % padding and the token ids take at most 16 MB.
 _FIRST_WINDOW, _WINDOW = 512, 16384
@@ -36,30 +29,78 @@ class OnnxEncoder:
         self.dimension = self._files.dimension
         self.max_tokens = self._files.max_tokens
         self._tokens = TokenIds(self._files)
-        self._session = _session(self._files, config)
-        self.provider: str = self._session.get_providers()[0]
+        self._open = open_session(self._files, config)
+        self.provider = self._open.provider
 
     def batches(self, texts: Sequence[str]) -> Iterator[Batch]:
         """Vectors of passages as they finish, longest texts first within a window."""
-        different, positions = distinct(texts)
-        for indices, ids in self._token_batches(different):
-            found = self._run(ids)
-            repeats = [len(positions[index]) for index in indices]
-            places = [place for index in indices for place in positions[index]]
-            yield Batch(places, np.repeat(found, repeats, axis=0), sum(map(len, ids)))
+        return self._computed(texts, with_tokens=False)
+
+    def batches_with_tokens(self, texts: Sequence[str]) -> Iterator[Batch]:
+        """As `batches`, each with the token vectors of its texts from the same forward pass.
+
+        Raises: ConfigError for a model whose exported graph does not show its token vectors.
+        """
+        if len(self._open.session.get_outputs()) < 2:
+            raise ConfigError(
+                f"embedding.model {self.name!r}: its model.onnx gives finished sentence vectors"
+                " only; use a model with model.safetensors, or one whose first output are token"
+                " vectors."
+            )
+        return self._computed(texts, with_tokens=True)
 
     def encode(self, texts: Sequence[str], on_batch: OnBatch | None = None) -> np.ndarray:
         """Vectors of passages: float32 (n, dim), L2-normalised, in the order given."""
         return gathered(self.batches(texts), (len(texts), self.dimension), on_batch)
 
+    def encode_with_tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Vectors float32 (n, dim), and of each text its token vectors int8 (tokens, dim).
+
+        Special tokens are left out. An int8 vector keeps the direction of its token's vector, not
+        its length: divide by its norm before a dot product.
+        """
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        tokens: list[np.ndarray] = [np.empty((0, self.dimension), np.int8)] * len(texts)
+        for batch in self.batches_with_tokens(texts):
+            vectors[batch.positions] = batch.vectors
+            for position, matrix in zip(batch.positions, batch.token_vectors or (), strict=True):
+                tokens[position] = matrix
+        return vectors, tokens
+
     def encode_query(self, text: str) -> np.ndarray:
         """The vector of one query: float32 (dim,), L2-normalised."""
-        [vector] = self._run(self._tokens.ids([self._files.query_prefix + text]))
-        return vector
+        return self._run(self._tokens.ids([self._files.query_prefix + text]), False)[0][0]
+
+    def encode_query_with_tokens(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The vector (dim,) of one query and its token vectors int8 (tokens, dim)."""
+        ids = self._tokens.ids([self._files.query_prefix + text])
+        vectors, [tokens] = self._run(ids, True)
+        return vectors[0], tokens
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, uncut and without special tokens."""
         return self._tokens.count(texts)
+
+    def _computed(self, texts: Sequence[str], with_tokens: bool) -> Iterator[Batch]:
+        """Batches in the order they were planned; as many under way as there are callers."""
+        different, positions = distinct(texts)
+        under_way: deque[tuple[list[int], list[np.ndarray], Future[_Output]]] = deque()
+
+        def oldest() -> Batch:
+            indices, ids, future = under_way.popleft()
+            vectors, matrices = future.result()
+            places = [place for index in indices for place in positions[index]]
+            rows = [row for row, index in enumerate(indices) for _ in positions[index]]
+            spread = [matrices[row] for row in rows] if with_tokens else None
+            return Batch(places, vectors[rows], sum(map(len, ids)), token_vectors=spread)
+
+        with ThreadPoolExecutor(self._open.callers, "encode") as callers:
+            for indices, ids in self._token_batches(different):
+                under_way.append((indices, ids, callers.submit(self._run, ids, with_tokens)))
+                if len(under_way) > 2 * self._open.callers:
+                    yield oldest()
+            while under_way:
+                yield oldest()
 
     def _token_batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Indices and token ids of each batch; the next window is tokenised during inference."""
@@ -78,62 +119,31 @@ class OnnxEncoder:
                 ids = coming.result()
                 if number + 1 < len(starts):
                     coming = ahead.submit(tokenised, starts[number + 1], ends[number + 1])
-                for batch in plan_batches([len(row) for row in ids], _TOKEN_BUDGET):
+                lengths = [len(row) for row in ids]
+                for batch in plan_batches(lengths, self._budget(sum(lengths))):
                     yield [start + index for index in batch], [ids[index] for index in batch]
 
-    def _run(self, ids: Sequence[np.ndarray]) -> np.ndarray:
+    def _budget(self, tokens: int) -> int:
+        """Tokens a batch: less than usual where there would not be a batch for every caller."""
+        return min(self._open.token_budget, max(32, -(-tokens // self._open.callers)))
+
+    def _run(self, ids: Sequence[np.ndarray], with_tokens: bool) -> "_Output":
         tokens, mask = padded(ids)
         feed = {"input_ids": tokens, "attention_mask": mask}
-        [vectors] = self._session.run(["sentence_embedding"], feed)
-        return vectors
+        if not with_tokens:
+            [vectors] = self._open.session.run(["sentence_embedding"], feed)
+            return vectors, []
+        wanted = ["sentence_embedding", "token_embeddings"]
+        vectors, matrices = self._open.session.run(wanted, feed)
+        return vectors, [
+            _directions(matrix[1 : len(row) - 1]) for matrix, row in zip(matrices, ids, strict=True)
+        ]
 
 
-def usable_cores() -> int:
-    """Cores this process may use: its affinity, or less where a control group grants less."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        return cores  # no control group v2: nothing grants less
-    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+_Output = tuple[np.ndarray, list[np.ndarray]]
 
 
-def _session(files: model_store.ModelFiles, config: EmbeddingConfig) -> "InferenceSession":
-    """A session on the device asked for.
-
-    `auto` takes a GPU when it works and the precision suits it (int8 is a form for CPUs).
-    Raises: ConfigError when `cuda` was asked for and cannot be had.
-    """
-    import onnxruntime
-
-    gpu_built_in = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if config.device == "cuda" and not gpu_built_in:
-        raise ConfigError(
-            "embedding.device: cuda asked for, but the installed onnxruntime has no CUDA provider;"
-            " install the gpu extra (docs/embedding.md) or set device to auto or cpu."
-        )
-    if config.device == "cuda" and config.precision == "int8":
-        raise ConfigError(
-            "embedding.precision: int8 runs on CPUs only, with embedding.device: cuda set precision"
-            " to fp32."
-        )
-    wants_gpu = gpu_built_in and config.device != "cpu" and config.precision == "fp32"
-    providers = ["CPUExecutionProvider"]
-    if wants_gpu:
-        onnxruntime.preload_dlls()  # CUDA and cuDNN from their wheels, where those are installed
-        providers.insert(0, "CUDAExecutionProvider")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
-    options.log_severity_level = 3  # what matters is raised or reported; warnings are noise
-    graph = model_store.graph_file(files, config.precision)
-    session = onnxruntime.InferenceSession(
-        str(graph), options, providers=providers, disabled_optimizers=_SLOWER
-    )
-    used = session.get_providers()[0]
-    if config.device == "cuda" and used != "CUDAExecutionProvider":
-        raise ConfigError(
-            f"embedding.device: cuda asked for, but onnxruntime runs on {used}; check with"
-            " nvidia-smi and that CUDA 13 and cuDNN 9 are installed, or set device to auto or cpu."
-        )
-    return session
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    """Token vectors (tokens, dim) as int8, each scaled so that its largest entry is 127."""
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=1e-12)
+    return np.rint(vectors * (127 / largest)).astype(np.int8)

@@ -150,3 +150,30 @@ def test_a_gpu_that_is_not_there_is_refused():
     reason = "check with nvidia-smi" if built_in else "no CUDA provider; install the gpu extra"
     with pytest.raises(ConfigError, match=reason):
         open_encoder(EmbeddingConfig(precision="fp32", device="cuda"))
+
+
+def test_token_vectors_come_with_the_same_vectors(fp32):
+    texts = [*REFERENCE, REFERENCE[0]]
+    vectors, tokens = fp32.encode_with_tokens(texts)
+    assert np.allclose(vectors, fp32.encode(texts), atol=1e-6)
+    limit = fp32.max_tokens - 2
+    assert [len(m) for m in tokens] == [min(n, limit) for n in fp32.count_tokens(texts)]
+    assert {matrix.dtype for matrix in tokens} == {np.dtype(np.int8)}
+    assert np.array_equal(tokens[0], tokens[-1])
+
+
+def test_int8_token_vectors_keep_their_direction(fp32):
+    text = REFERENCE[2]
+    _, [tokens] = fp32.encode_with_tokens([text])
+    ids = open_tokenizer(EmbeddingConfig()).encode(text).ids
+    feed = {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)}
+    [exact] = fp32._open.session.run(["token_embeddings"], feed)[0]
+    normal = [m / np.linalg.norm(m, axis=1, keepdims=True) for m in (exact[1:-1], tokens)]
+    assert cosines(*normal).min() > 0.9995
+
+
+def test_a_query_gives_its_token_vectors_too(fp32):
+    vector, tokens = fp32.encode_query_with_tokens("blue kettle")
+    assert np.array_equal(vector, fp32.encode_query("blue kettle"))
+    assert tokens.shape == (fp32.count_tokens(["blue kettle"])[0], 384)
+    assert fp32.encode_query_with_tokens("")[1].shape == (0, 384)
