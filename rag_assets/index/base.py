@@ -16,8 +16,8 @@ class Manifest:
     """What a sealed version holds; written last, as MANIFEST.json.
 
     `added_since_rebuild` counts chunks added to the dense index since it was last built from
-    nothing; `partitions` maps each partition to the digest of the embeddings it was built from. `home`
-    is `embedded`, a server's URL or `cloud`; away from home the vectors are in `collection`.
+    nothing; `partitions` maps each partition to the digest of the embeddings it was built from.
+    `home` is `embedded`, a server's URL or `cloud`; there the vectors are in `collection`.
     """
 
     version: int

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from rag_assets.errors import RagError
+from rag_assets.errors import RagError, StorageError
 from rag_assets.index.base import CheckOutcome, Manifest
-from rag_assets.index.build import CHROMA, LEXICAL, MANIFEST_TABLE
+from rag_assets.index.build import LEXICAL, MANIFEST_TABLE
 from rag_assets.index.dense import DenseIndex, pending_rows, sealed_vector_ids
+from rag_assets.index.homes import CHROMA, EMBEDDED, open_dense
 from rag_assets.index.lexical import LexicalIndex
 from rag_assets.index.passages import PassageStore
+from rag_assets.index.server import RemoteDense
 from rag_assets.index.versions import Versions
 from rag_assets.records import ids_digest
 
@@ -42,9 +44,10 @@ def differences(versions: Versions, version: int) -> list[Difference]:
     manifest = versions.manifest(version)
     directory = versions.directory(version)
     wanted = set(_manifest_ids(directory, manifest))
-    found: dict[str, set[str]] = {"vectors": sealed_vector_ids(directory / CHROMA)}
-    dense = DenseIndex.open(directory / CHROMA, manifest.space)
-    with closing(dense):
+    found: dict[str, set[str]] = {}
+    if manifest.home == EMBEDDED:
+        found["vectors"] = sealed_vector_ids(directory / CHROMA)
+    with closing(open_dense(directory, manifest)) as dense:
         found["chroma"] = set(dense.ids())
     with closing(LexicalIndex.open(directory / LEXICAL)) as lexical:
         found["lexical"] = set(lexical.ids())
@@ -73,7 +76,7 @@ def check_integrity(versions: Versions, version: int, model: str) -> CheckOutcom
     found_share = None
     try:
         problems += [str(difference) for difference in differences(versions, version)]
-        waiting = pending_rows(directory / CHROMA)
+        waiting = pending_rows(directory / CHROMA) if manifest.home == EMBEDDED else 0
         if waiting:
             problems.append(f"{waiting} rows are not persisted")
         if not problems:
@@ -90,7 +93,7 @@ def _self_query(directory: Path, manifest: Manifest) -> float:
     """Share of sampled chunks that a query with their own vector returns first."""
     ids = _manifest_ids(directory, manifest)
     sample = ids[:: max(1, len(ids) // _SELF_QUERIES)][:_SELF_QUERIES]
-    with closing(DenseIndex.open(directory / CHROMA, manifest.space)) as dense:
+    with closing(open_dense(directory, manifest)) as dense:
         vectors = dense.vectors(sample)
         wrong_shape = [v for v in vectors.values() if v.shape != (manifest.dimension,)]
         if len(vectors) < len(sample) or wrong_shape:
@@ -99,7 +102,7 @@ def _self_query(directory: Path, manifest: Manifest) -> float:
     return hits / len(sample)
 
 
-def _finds_itself(dense: DenseIndex, chunk_id: str, vector: np.ndarray) -> bool:
+def _finds_itself(dense: DenseIndex | RemoteDense, chunk_id: str, vector: np.ndarray) -> bool:
     nearest = dense.query(vector, 1)
     if not nearest:
         return False
@@ -110,7 +113,5 @@ def _finds_itself(dense: DenseIndex, chunk_id: str, vector: np.ndarray) -> bool:
 def _manifest_ids(directory: Path, manifest: Manifest) -> Sequence[str]:
     ids = pl.read_parquet(directory / MANIFEST_TABLE, columns=["chunk_id"])["chunk_id"].to_list()
     if ids_digest(ids) != manifest.chunk_ids_digest:
-        from rag_assets.errors import StorageError
-
         raise StorageError(f"{directory / MANIFEST_TABLE}: does not match MANIFEST.json")
     return ids

@@ -74,6 +74,7 @@ def make_candidate(pipeline: Pipeline, run_id: str, *, rebuild: str | None = Non
             wanted,
             pipeline.store.get,
             config=config.index,
+            knowledge_base=config.name,
             model=pipeline.model,
             model_name=f"{config.embedding.model} ({config.embedding.precision})",
             dimension=pipeline.dimension,

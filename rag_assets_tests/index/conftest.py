@@ -69,7 +69,13 @@ def wanted(content: dict[str, list[str]]) -> Wanted:
     return Wanted(documents.lazy(), chunks.lazy(), manifest, {"docs:00": "d"})
 
 
-def build(versions: Versions, content: dict[str, list[str]], *, model: str = MODEL) -> Manifest:
+def build(
+    versions: Versions,
+    content: dict[str, list[str]],
+    *,
+    model: str = MODEL,
+    home: str = "embedded",
+) -> Manifest:
     """Build a candidate with this content from the live version."""
     target = wanted(content)
     pointer = versions.pointer()
@@ -78,13 +84,14 @@ def build(versions: Versions, content: dict[str, list[str]], *, model: str = MOD
     delta = plan_delta(
         *read_held(versions, pointer.version if pointer else None), target.manifest, states
     )
-    config = IndexConfig()
+    config = IndexConfig(chroma=home)
     with versions.publishing():
         return build_candidate(
             versions,
             target,
             vectors,
             config=config,
+            knowledge_base="test",
             model=model,
             model_name=model,
             dimension=DIMENSION,
@@ -102,8 +109,10 @@ def approve(versions: Versions, version: int) -> None:
         versions.record_outcome(version, name, {"passed": outcome.passed, "summary": "fine"})
 
 
-def publish(versions: Versions, content: dict[str, list[str]]) -> Manifest:
-    manifest = build(versions, content)
+def publish(
+    versions: Versions, content: dict[str, list[str]], *, home: str = "embedded"
+) -> Manifest:
+    manifest = build(versions, content, home=home)
     approve(versions, manifest.version)
     versions.promote(manifest.version)
     return manifest

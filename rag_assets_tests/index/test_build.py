@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from rag_assets.errors import StorageError
 from rag_assets.index import build as build_module
-from rag_assets.index.build import CHROMA, LEXICAL
+from rag_assets.index.build import LEXICAL
 from rag_assets.index.checks import check_integrity, differences
 from rag_assets.index.dense import DenseIndex
+from rag_assets.index.homes import CHROMA
 from rag_assets.index.lexical import LexicalIndex
 from rag_assets.index.passages import PassageStore
 from rag_assets.index.versions import Versions

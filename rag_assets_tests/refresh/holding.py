@@ -4,8 +4,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from rag_assets.index.build import CHROMA, LEXICAL
+from rag_assets.index.build import LEXICAL
 from rag_assets.index.dense import DenseIndex
+from rag_assets.index.homes import CHROMA
 from rag_assets.index.lexical import LexicalIndex
 from rag_assets.index.passages import PassageStore
 from rag_assets.index.versions import Versions
