@@ -16,6 +16,11 @@ class TextBuilder:
         self._pages: list[Page] = []
         self._next_page: int | None = None
 
+    @property
+    def text(self) -> str:
+        """What has been added so far."""
+        return "".join(self._parts)
+
     def block(self, text: str, *, tight: bool = False) -> None:
         """Add a paragraph, after a blank line or, when tight, on the next line."""
         text = normalise(text)
@@ -55,6 +60,14 @@ class TextBuilder:
         lines.insert(1, "|" + " --- |" * width)
         self.block("\n".join(lines))
 
+    def embed(self, parsed: Parsed) -> None:
+        """Add another document; its headings go one level down, its pages are not this one's."""
+        self.block(parsed.text)
+        begin = self._length - len(parsed.text)
+        for heading in parsed.headings:
+            start, level = begin + heading.start, min(heading.level + 1, 6)
+            self._headings.append(Heading(start, level, heading.title))
+
     def parsed(
         self,
         media_type: str,
@@ -68,7 +81,7 @@ class TextBuilder:
         if not self._parts:
             raise Unparseable("no_text", "there is no text in it")
         return Parsed(
-            text="".join(self._parts),
+            text=self.text,
             title=clean_title(title) or first_title(self._headings),
             media_type=media_type,
             headings=tuple(self._headings),

@@ -16,6 +16,11 @@ _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x08\x1b"))
 _CONTROLS_IN_UTF8 = 0.1  # share of control bytes up to which valid UTF-8 counts as text
 _CONTROLS_IN_OTHERS = 0.01
 _SAMPLE = 64 << 10
+_DETECTED = 32 << 10
+# What Western European texts use beyond ASCII, and the encodings that detectors take it for.
+_SIGNS = "’‘“”„‚«»–—…•°§€£©®·¿¡\xa0´²½™"
+_LETTERS = "äöüßÄÖÜéèêëàâáãåçñíìîïóòôõúùûøæÉÈÀÇÑØÅÆÁÍÓÚ"
+_CONFUSED = {"cp1252", "latin_1", "iso8859_15", "cp1250", "cp1254", "cp1257", "mac_roman"}
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
@@ -77,32 +82,32 @@ def _mostly_utf8(data: bytes) -> str | None:
     text = data.decode("utf-8", errors="replace")
     broken = text.count("\N{REPLACEMENT CHARACTER}")
     whole = sum(1 for character in text if character > "\x7f") - broken
-    return text if whole > 4 * broken else None
+    return text if whole > 2 * broken else None
 
 
 def _single_byte_encoding(data: bytes) -> str:
     """The likeliest encoding of text that is not UTF-8.
 
-    Windows-1252 and with it Latin-1 wherever it is possible at all: detectors confuse it with its
+    Windows-1252, and with it Latin-1, wherever that makes sense: detectors confuse it with its
     rarer neighbours on short texts.
     """
-    from charset_normalizer import from_bytes
-
     first = _NOT_ASCII.search(data)
     begin = max(0, (first.start() if first else 0) - 4096)
-    matches = from_bytes(data[begin : begin + 32768])
-    best = matches.best()
-    if best is None:
+    sample = data[begin : begin + _DETECTED]
+    high = b"".join(_NOT_ASCII.findall(sample)).decode("cp1252", errors="replace")
+    if all(character in _SIGNS for character in high):
         return "cp1252"
-    candidates = {best.encoding, *best.could_be_from_charset}
-    latin = {"cp1252", "latin_1", "iso8859_1", "iso8859_15", "cp1250", "cp1254", "mac_roman"}
-    western = best.encoding in latin or candidates & {"cp1252", "latin_1"}
-    return "cp1252" if western and _is_western(data) else best.encoding
+    detected = _detected(sample)
+    letters = sum(1 for byte in sample if byte > 0x7F or chr(byte).isalpha())
+    western = sum(1 for character in high if character in _SIGNS + _LETTERS) >= 0.9 * len(high)
+    if western and len(high) <= 0.3 * letters and detected.keys() & _CONFUSED:
+        return "cp1252"
+    return next(iter(detected), "cp1252")
 
 
-def _is_western(data: bytes) -> bool:
-    """Whether most bytes above ASCII are letters and signs that Western European texts use."""
-    high = _NOT_ASCII.findall(data[:_SAMPLE])
-    text = b"".join(high).decode("cp1252", errors="replace")
-    common = "äöüßÄÖÜéèêëàâáãåçñíìîïóòôõúùûøæœÉÈÀÇÑØÅÆÁÍÓÚ’‘“”«»–—…°§€£©®·¿¡\xa0´²³½º"
-    return sum(1 for character in text if character in common) >= 0.9 * len(text)
+def _detected(sample: bytes) -> dict[str, None]:
+    """The encodings that fit a sample, the best one first."""
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(sample).best()
+    return dict.fromkeys([] if best is None else [best.encoding, *best.could_be_from_charset])

@@ -1,49 +1,65 @@
 """HTML pages: the main text as markdown, without menus, banners and footers."""
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from html import unescape
+from typing import TYPE_CHECKING
 
 from rag_assets.parsing.base import Parsed, Scalar, Unparseable
-from rag_assets.parsing.building import TextBuilder, clean_metadata, clean_title, first_title
+from rag_assets.parsing.building import clean_metadata, clean_title, first_title
 from rag_assets.parsing.decoding import decode
 from rag_assets.parsing.markdown import markdown_headings
+from rag_assets.parsing.markup import render
 from rag_assets.parsing.normalise import normalise
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)?[^<>]*>")
+_BLOCKS = {"p", "div", "br", "h1", "h2", "h3", "h4", "h5", "h6", "li", "tr", "table", "section"}
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
-_SKIPPED = {"script", "style", "noscript", "template", "nav", "head", "svg", "iframe", "form"}
-_BLOCKS = {
-    "address", "article", "aside", "blockquote", "body", "dd", "div", "dl", "dt", "fieldset",
-    "figcaption", "figure", "footer", "header", "hr", "html", "li", "main", "ol", "p", "pre",
-    "section", "table", "td", "th", "tr", "ul", "br",
-}  # fmt: skip
-_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+# Left out where no main part of a page stands out.
+_NOT_CONTENT = frozenset({"nav", "form", "button", "select"})
 
 
 def parse_html(data: bytes, name: str) -> Parsed:
     """The main text of a page; the whole visible text where no main part stands out."""
-    from lxml import etree
-
     source = _DECLARATION.sub("", html_text(data))
-    try:
-        tree = _tree(source)
-    except (etree.LxmlError, ValueError) as error:
-        raise Unparseable("damaged", f"it is not readable as HTML: {error}") from error
-    if tree is None:
-        raise Unparseable("no_text", "there is no element in it")
-    found = _main_text(source)
-    metadata = _page_metadata(tree)
-    title = clean_title(metadata.pop("title", None))
-    text = normalise(found) if found else ""
+    tree = html_tree(source)
+    text = normalise(_main_text(source) or "")
     if not text.strip():
-        return _visible_text(tree).parsed("text/html", title, metadata)
+        text = render(tree, _NOT_CONTENT).text or _without_tags(source)
+    if not text.strip():
+        raise Unparseable("no_text", "there is nothing but markup in it")
     headings = tuple(markdown_headings(text))
-    metadata = clean_metadata(metadata)
-    return Parsed(text, title or first_title(headings), "text/html", headings, metadata=metadata)
+    metadata = _page_metadata(tree)
+    title = _own_title(metadata.pop("title", None), first_title(headings))
+    return Parsed(text, title, "text/html", headings, metadata=clean_metadata(metadata))
+
+
+def _own_title(declared: Scalar, heading: str | None) -> str | None:
+    """The declared title; the heading where that is it without the name of the site."""
+    title = clean_title(declared)
+    return heading if title is None or (heading and heading in title) else title
+
+
+def _without_tags(source: str) -> str:
+    """What is left of markup that nests deeper than any parser follows (libxml2: 2,048)."""
+    parts = []
+    position = 0
+    hidden = ""
+    for tag in _TAG.finditer(source):
+        if not hidden:
+            parts.append(source[position : tag.start()])
+        position = tag.end()
+        name = (tag[2] or "").lower()
+        if hidden:
+            hidden = "" if tag[1] and name == hidden else hidden
+        elif name in {"script", "style"} and not tag[1]:
+            hidden = name
+        else:
+            parts.append("\n" if name in _BLOCKS else " ")
+    return normalise(unescape("".join(parts) + ("" if hidden else source[position:])))
 
 
 def html_text(data: bytes) -> str:
@@ -57,20 +73,22 @@ def html_text(data: bytes) -> str:
     return decode(data)
 
 
-def _tree(source: str) -> "HtmlElement | None":
-    from lxml import html
+def html_tree(source: str) -> "HtmlElement":
+    """The tree of a page or fragment, however broken. Raises: Unparseable damaged."""
+    from lxml import etree, html
 
     parser = html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
-    if not source.strip():
-        return None
-    return html.document_fromstring(source, parser=parser)
+    try:
+        return html.document_fromstring(_DECLARATION.sub("", source), parser=parser)
+    except (etree.LxmlError, ValueError) as error:
+        raise Unparseable("damaged", f"it is not readable as HTML: {error}") from error
 
 
 def _main_text(source: str) -> str | None:
     import trafilatura
 
     return trafilatura.extract(
-        source, output_format="markdown", include_tables=True, include_links=False,
+        source, output_format="markdown", include_tables=True, include_links=True,
         include_comments=False, with_metadata=False, favor_recall=True,
     )  # fmt: skip
 
@@ -99,40 +117,3 @@ def _page_metadata(tree: "HtmlElement") -> dict[str, Scalar]:
         if key and meta.get("content") and (key not in found or name == "og:title"):
             found[key] = meta.get("content")
     return found
-
-
-def _visible_text(tree: "HtmlElement") -> TextBuilder:
-    """Everything a reader would see, block by block."""
-    builder = TextBuilder()
-    for level, text in _blocks(tree):
-        if level:
-            builder.heading(level, text)
-        else:
-            builder.block(text)
-    return builder
-
-
-def _blocks(tree: "HtmlElement") -> Iterator[tuple[int, str]]:
-    """(heading level or 0, text) of each block, without recursion: pages may nest deeply."""
-    words: list[str] = []
-    level = 0
-    stack: list[tuple[Any, bool]] = [(tree, False)]
-    while stack:
-        node, leaving = stack.pop()
-        tag = node.tag if isinstance(node.tag, str) else ""
-        if leaving or tag in _SKIPPED or not tag:
-            if leaving and (tag in _BLOCKS or tag in _HEADINGS):
-                if "".join(words).strip():
-                    yield level, " ".join("".join(words).split())
-                words, level = [], 0
-            words.append(node.tail or "")
-            continue
-        if tag in _BLOCKS or tag in _HEADINGS:
-            if "".join(words).strip():
-                yield level, " ".join("".join(words).split())
-            words, level = [], _HEADINGS.get(tag, level if tag == "br" else 0)
-        words.append(node.text or "")
-        stack.append((node, True))
-        stack += [(child, False) for child in reversed(node)]
-    if "".join(words).strip():
-        yield level, " ".join("".join(words).split())

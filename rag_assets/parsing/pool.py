@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +30,7 @@ _HARMLESS = {
     "text/plain",
     "text/markdown",
     "text/x-rst",
+    "text/asciidoc",
     "text/csv",
     "text/tab-separated-values",
     "application/json",
@@ -71,13 +72,17 @@ def _parsed_here(task: ParseTask, limits: ParseLimits) -> Parsed | Problem | Non
         if size > _SMALL:
             return None
         data = task.data if task.data is not None else _path(task).read_bytes()
-        if data and sniff(data, task.name) not in _HARMLESS:
+        if data and not _is_harmless(sniff(data, task.name)):
             return None
         return parse(data, task.name)
     except Unparseable as error:
         return Problem(error.reason, error.message, time.monotonic() - started)
     except OSError as error:
         return Problem("unreadable", str(error), time.monotonic() - started)
+
+
+def _is_harmless(media_type: str) -> bool:
+    return media_type in _HARMLESS or media_type.startswith("text/x-")
 
 
 def _path(task: ParseTask) -> Path:
@@ -223,8 +228,10 @@ class _Child:
         return None
 
     def end(self) -> None:
-        """Kill the process and reap it."""
-        self._process.kill()
+        """Kill the process, with any program it has started, and reap it."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:

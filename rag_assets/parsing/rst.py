@@ -42,7 +42,8 @@ def rst_headings(text: str) -> list[Heading]:
         # A title is not indented unless it is overlined; an underline is not much shorter.
         if (title[0] in " \t" and not overlined) or len(line) < 0.7 * len(title.strip()):
             continue
-        if not overlined and i > 1 and over.strip() and over[0] not in ".":
+        above = over.strip() and not _ADORNMENT.fullmatch(over) and not over.startswith(".. ")
+        if above and not overlined:
             continue  # the last line of a paragraph or table, not a title of its own
         style = line[0] + ("!" if overlined else "")
         if style not in styles:

@@ -6,12 +6,18 @@ import re
 import zipfile
 
 from rag_assets.parsing.base import Unparseable
+from rag_assets.parsing.code import language_of
 from rag_assets.parsing.decoding import beginning, decode, is_text
 
 OFFICE = "application/vnd.openxmlformats-officedocument."
 DOCX = OFFICE + "wordprocessingml.document"
 XLSX = OFFICE + "spreadsheetml.sheet"
 PPTX = OFFICE + "presentationml.presentation"
+OPEN_DOCUMENT = "application/vnd.oasis.opendocument."
+ODT = OPEN_DOCUMENT + "text"
+ODS = OPEN_DOCUMENT + "spreadsheet"
+ODP = OPEN_DOCUMENT + "presentation"
+EPUB = "application/epub+zip"
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"{\\rtf", "application/rtf"),
@@ -42,21 +48,27 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xca\xfe\xba\xbe", "application/java-vm"),
 )
 _BY_SUFFIX = {
-    "md": "text/markdown",
-    "markdown": "text/markdown",
-    "mdown": "text/markdown",
-    "mdx": "text/markdown",
-    "rst": "text/x-rst",
-    "rest": "text/x-rst",
-    "html": "text/html",
-    "htm": "text/html",
-    "xhtml": "text/html",
-    "json": "application/json",
-    "jsonl": "application/x-ndjson",
-    "ndjson": "application/x-ndjson",
-    "csv": "text/csv",
-    "tsv": "text/tab-separated-values",
+    suffix: media_type
+    for media_type, suffixes in {
+        "text/markdown": "md markdown mdown mdx",
+        "text/x-rst": "rst rest",
+        "text/asciidoc": "adoc asciidoc",
+        "text/html": "html htm xhtml",
+        "application/xml": "xml rss atom svg xsd xsl xslt dita docbook dbk opml kml tei",
+        "application/json": "json geojson jsonld webmanifest",
+        "application/x-ndjson": "jsonl ndjson",
+        "application/x-ipynb+json": "ipynb",
+        "text/csv": "csv",
+        "text/tab-separated-values": "tsv",
+        "message/rfc822": "eml",
+        "text/plain": "txt text log",
+    }.items()
+    for suffix in suffixes.split()
 }
+_XML = re.compile(r"\s*<\?xml\b")
+_MAIL_HEADER = re.compile(
+    r"(?im)^(received|from|to|subject|date|message-id|mime-version|return-path|delivered-to)[ \t]*:"
+)
 _HTML = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html[\s>])", re.I | re.S
 )
@@ -124,18 +136,32 @@ def _ole_type(data: bytes) -> str:
 
 
 def _text_type(data: bytes, name: str) -> str:
-    """The kind of a text: what its beginning says beyond doubt, then its name, then a look."""
+    """The kind of a text: source code and markdown by name, the rest by a look and then by name."""
     if not is_text(data):
         raise Unparseable("unknown_type", "it is neither text nor any binary format known here")
-    if _HTML.match(beginning(data)):
+    language = language_of(name)
+    if language:
+        return f"text/x-{language}"
+    head = beginning(data)
+    known = _BY_SUFFIX.get(name.lower().rpartition(".")[2] if "." in name else "")
+    if known != "text/markdown" and _HTML.match(head):
         return "text/html"
-    suffix = name.lower().rpartition(".")[2] if "." in name else ""
-    known = _BY_SUFFIX.get(suffix)
-    if known:
+    if known and known != "text/plain":
         return known
-    if suffix not in {"", "txt", "text", "log"} and _is_json(data):
-        return "application/json"
-    return "text/plain"
+    if _is_mail(head):
+        return "message/rfc822"
+    if _XML.match(head):
+        return "application/xml"
+    return "application/json" if known is None and _is_json(data) else "text/plain"
+
+
+def _is_mail(head: str) -> bool:
+    """Whether a text opens with the headers of a mail."""
+    block = re.split(r"\r?\n\r?\n", head.lstrip("\ufeff"), maxsplit=1)[0]
+    if not re.match(r"(?:From [^\n]+\n)?[A-Za-z-]+[ \t]*:", block):
+        return False
+    found = {match.lower() for match in _MAIL_HEADER.findall(block)}
+    return len(found) >= 3 and bool(found & {"message-id", "received", "mime-version"})
 
 
 def _is_json(data: bytes) -> bool:
