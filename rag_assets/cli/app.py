@@ -46,7 +46,9 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def command(name: str, **settings: Any) -> Callable[[Callable[P, None]], Callable[P, None]]:
+def command(
+    name: str, parent: typer.Typer = app, **settings: Any
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Register a command whose `RagError`s become one line on stderr and an exit status."""
 
     def register(function: Callable[P, None]) -> Callable[P, None]:
@@ -77,7 +79,7 @@ def command(name: str, **settings: Any) -> Callable[[Callable[P, None]], Callabl
                 )
                 raise typer.Exit(1) from error
 
-        app.command(name, **settings)(run)
+        parent.command(name, **settings)(run)
         return run
 
     return register
@@ -94,6 +96,11 @@ def _set_up_logging(debug: bool) -> None:
 def main() -> None:
     """Run the command line."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-    from rag_assets.cli import inspect_commands, query_commands, refresh_commands  # noqa: F401
+    from rag_assets.cli import (  # noqa: F401
+        inspect_commands,
+        query_commands,
+        refresh_commands,
+        service_commands,
+    )
 
     app()

@@ -1,4 +1,4 @@
-"""Commands that look: versions, explain, quarantine, reconcile, doctor; and serve."""
+"""Commands that look: versions, explain, quarantine, reconcile, doctor."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -123,23 +123,6 @@ def reconcile(
         say(outcome["summary"])
     if outcome["problems"] and not outcome["repaired"]:
         raise typer.Exit(StorageError.exit_code)
-
-
-@command("serve")
-def serve(
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
-    config: ConfigOption = None,
-    debug: DebugOption = False,
-) -> None:
-    """The HTTP service."""
-    try:
-        from rag_assets.service.server import run
-    except ImportError as error:
-        raise ConfigError(
-            f"`serve` needs {error.name}; install it with pip install 'rag-assets[serve]'"
-        ) from error
-    run([load_config(config).path], host=host, port=port)
 
 
 @command("doctor")

@@ -3,6 +3,7 @@
 Shape and `type` words are those of the OpenAI API, so that its SDKs raise their own classes.
 """
 
+import json
 import logging
 import re
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from rag_assets.errors import RagError
@@ -64,9 +65,10 @@ class Refusal:
             }
         }
 
-    def response(self) -> JSONResponse:
-        """The HTTP response."""
-        return JSONResponse(self.body, self.status, headers=dict(self.headers))
+    def response(self) -> Response:
+        """The HTTP response; in ASCII, since what it repeats may not be valid Unicode."""
+        body = json.dumps(self.body).encode()
+        return Response(body, self.status, dict(self.headers), "application/json")
 
 
 class Refused(Exception):
@@ -94,6 +96,8 @@ def refusal_of(error: BaseException) -> Refusal:
     if isinstance(error, RequestValidationError):
         return _invalid(error)
     if isinstance(error, HTTPException):
+        if isinstance(error.__cause__, Refused):  # raised while FastAPI read the body
+            return error.__cause__.refusal
         code = _CODES.get(error.status_code, "error")
         message = error.detail if error.status_code != 404 else "there is nothing at this path"
         return Refusal(error.status_code, str(message), code, headers=error.headers or {})
@@ -122,8 +126,10 @@ def _invalid(error: RequestValidationError) -> Refusal:
 def install(app: FastAPI) -> None:
     """Answer every error of the application in the one shape."""
 
-    async def answer(_: Request, error: Exception) -> JSONResponse:
-        return refusal_of(error).response()
+    async def answer(request: Request, error: Exception) -> Response:
+        refusal = refusal_of(error)
+        request.state.record.error = refusal.message
+        return refusal.response()
 
     for kind in (Refused, RagError, RequestValidationError, HTTPException, TimeoutError):
         app.add_exception_handler(kind, answer)

@@ -19,19 +19,15 @@ ADA = Principal("key:1", "ada", ())
 BOB = Principal("key:2", "bob", (), allowance=Allowance(requests_per_minute=5))
 
 
-def admitted(limits: Limits, principal: Principal, times: int) -> int:
-    """How many of so many requests got in."""
-
-    async def count() -> int:
-        for done in range(times):
-            try:
-                await limits.admit(principal)
-            except Refused as error:
-                wait = int(error.refusal.headers["Retry-After"])
-                return done if error.refusal.status == 429 and 1 <= wait <= 86_400 else -1
-        return times
-
-    return asyncio.run(count())
+async def admitted(limits: Limits, principal: Principal, times: int) -> int:
+    """How many of so many requests got in; -1 when they were refused in another way."""
+    for done in range(times):
+        try:
+            await limits.admit(principal)
+        except Refused as error:
+            wait = int(error.refusal.headers["Retry-After"])
+            return done if error.refusal.status == 429 and 1 <= wait <= 86_400 else -1
+    return times
 
 
 @pytest.fixture(params=["local", *(["redis"] if shutil.which("redis-server") else [])])
@@ -54,20 +50,25 @@ def counters(request, tmp_path: Path) -> Iterator[str]:
 
 def test_each_principal_has_its_own_rate(tmp_path: Path, counters: str) -> None:
     limits = Limits(LimitsConfig(requests_per_minute=3, storage=counters), tmp_path)
-    assert admitted(limits, ADA, 9) == 3
-    assert admitted(limits, BOB, 9) == 5
-    assert admitted(limits, LOCAL, 9) == 9
+
+    async def counts() -> list[int]:
+        return [await admitted(limits, who, 9) for who in (ADA, BOB, LOCAL)]
+
+    assert asyncio.run(counts()) == [3, 5, 9]
 
 
 def test_the_daily_quota_survives_a_restart_and_holds_for_all_workers(
     tmp_path: Path, counters: str
 ) -> None:
     config = LimitsConfig(requests_per_minute=None, requests_per_day=5, storage=counters)
-    first, second = Limits(config, tmp_path), Limits(config, tmp_path)
-    assert admitted(first, ADA, 3) == 3
-    assert admitted(second, ADA, 9) == 2
-    first.close()
-    assert admitted(Limits(config, tmp_path), ADA, 9) == 0
+
+    async def counts() -> list[int]:
+        first, second = Limits(config, tmp_path), Limits(config, tmp_path)
+        found = [await admitted(first, ADA, 3), await admitted(second, ADA, 9)]
+        first.close()
+        return [*found, await admitted(Limits(config, tmp_path), ADA, 9)]
+
+    assert asyncio.run(counts()) == [3, 2, 0]
 
 
 def test_a_spent_budget_refuses_until_tomorrow(tmp_path: Path, counters: str) -> None:
@@ -90,7 +91,8 @@ def test_a_spent_budget_refuses_until_tomorrow(tmp_path: Path, counters: str) ->
 
 
 def test_nothing_is_limited_where_nothing_is_set(tmp_path: Path) -> None:
-    assert admitted(Limits(LimitsConfig(requests_per_minute=None), tmp_path), ADA, 50) == 50
+    limits = Limits(LimitsConfig(requests_per_minute=None), tmp_path)
+    assert asyncio.run(admitted(limits, ADA, 50)) == 50
 
 
 def test_counting_that_fails_lets_nobody_in(tmp_path: Path) -> None:

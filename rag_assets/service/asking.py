@@ -1,0 +1,140 @@
+"""Questions on their way to a knowledge base and back: narrowed, cached, counted, recorded.
+
+HTTP, chat and MCP all ask through here, so that no way in sees more than another.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rag_assets.answering.base import Answer, AnswerPart
+from rag_assets.answering.prompt import PROMPT_VERSION
+from rag_assets.knowledge_base import SearchResult
+from rag_assets.retrieval.base import Mode
+from rag_assets.service.cache import AnswerCache, CacheKey
+from rag_assets.service.library import Library, Shelf
+from rag_assets.service.limits import Limits
+from rag_assets.service.metrics import Metrics
+from rag_assets.service.principals import Principal
+from rag_assets.service.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a caller wants to know; None leaves it to the knowledge base's configuration."""
+
+    text: str
+    k: int | None = None
+    where: Mapping[str, object] | None = None
+    groups: Sequence[str] | None = None
+    version: int | None = None
+    mode: Mode | None = None
+    explain: bool = False
+
+    def arguments(self, principal: Principal) -> dict[str, Any]:
+        """What `KnowledgeBase` is called with on behalf of a principal."""
+        return {
+            "k": self.k,
+            "where": principal.narrowed(self.where),
+            "groups": principal.readable_groups(self.groups),
+            "version": self.version,
+            "mode": self.mode,
+        }
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks the knowledge bases of one service."""
+
+    library: Library
+    limits: Limits
+    metrics: Metrics
+    cache: AnswerCache = field(repr=False)
+
+    async def search(
+        self, shelf: Shelf, question: Question, principal: Principal, record: Record
+    ) -> SearchResult:
+        """Ranked passages that the principal may read."""
+        arguments = self._begin(shelf, question, principal, record)
+        found = await asyncio.to_thread(
+            shelf.knowledge.search, question.text, **arguments, explain=question.explain
+        )
+        record.index_version = found.index_version
+        record.chunk_ids = [hit.chunk_id for hit in found]
+        self.metrics.retrieval(shelf.name, found.milliseconds)
+        return found
+
+    async def answer(
+        self, shelf: Shelf, question: Question, principal: Principal, record: Record
+    ) -> Answer:
+        """A cited answer from what the principal may read."""
+        arguments = self._begin(shelf, question, principal, record)
+        key = self._key(shelf, question, arguments)
+        held = self._cached(key, record)
+        if held is not None:
+            return held
+        answer = await shelf.knowledge.aanswer(question.text, **arguments)
+        await self._made(shelf, key, answer, principal, record)
+        return answer
+
+    async def stream(
+        self, shelf: Shelf, question: Question, principal: Principal, record: Record
+    ) -> AsyncIterator[AnswerPart]:
+        """The same answer piece by piece, then whole."""
+        arguments = self._begin(shelf, question, principal, record)
+        key = self._key(shelf, question, arguments)
+        held = self._cached(key, record)
+        if held is not None:
+            yield AnswerPart(text=held.text)
+            yield AnswerPart(answer=held)
+            return
+        first: float | None = None
+        async for part in shelf.knowledge.astream(question.text, **arguments):
+            if part.answer is not None:
+                await self._made(shelf, key, part.answer, principal, record)
+                if first is not None:
+                    self.metrics.first_token(shelf.name, part.answer.model, first)
+            elif first is None:
+                first = record.seconds
+            yield part
+
+    def _begin(
+        self, shelf: Shelf, question: Question, principal: Principal, record: Record
+    ) -> dict[str, Any]:
+        """Note what is asked; the arguments to ask it with. Raises: Refused (404)."""
+        arguments = question.arguments(principal)
+        record.knowledge_base = shelf.name
+        record.question = question.text
+        record.filters = {name: value for name, value in arguments.items() if value is not None}
+        shelf.checked_version(question.version)
+        return arguments
+
+    def _key(self, shelf: Shelf, question: Question, arguments: Mapping[str, Any]) -> CacheKey:
+        version = question.version or shelf.live_version()
+        asked = (question.text, sorted(arguments.items(), key=lambda item: item[0]))
+        return CacheKey.of(shelf.name, version, asked, shelf.config.llm.model, PROMPT_VERSION)
+
+    def _cached(self, key: CacheKey, record: Record) -> Answer | None:
+        if not self.cache.enabled:
+            return None
+        held = self.cache.get(key)
+        self.metrics.cache(key.knowledge_base, hit=held is not None)
+        if held is not None:
+            record.cached = True
+            _note(record, held)
+        return held
+
+    async def _made(
+        self, shelf: Shelf, key: CacheKey, answer: Answer, principal: Principal, record: Record
+    ) -> None:
+        _note(record, answer)
+        self.metrics.answer(shelf.name, answer)
+        self.cache.put(key, answer)
+        await self.limits.spend(principal, answer.cost_usd)
+
+
+def _note(record: Record, answer: Answer) -> None:
+    record.answer = answer
+    record.index_version = answer.index_version
+    record.chunk_ids = [citation.chunk_id for citation in answer.citations]

@@ -1,0 +1,87 @@
+"""Running the service: uvicorn, in one process or several."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from rag_assets.errors import ConfigError
+from rag_assets.service.access import Access
+from rag_assets.service.keys import KeyStore
+from rag_assets.service.library import Library
+
+_PATHS = "RAG_SERVICE_CONFIGS"
+_DRAIN_SECONDS = 30
+
+
+def run(
+    paths: Sequence[str | os.PathLike[str]],
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    workers: int = 1,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is running.
+
+    paths: the configuration files of the knowledge bases. port: 0 takes a free one; the address is
+    printed once the socket is bound.
+    Raises: ConfigError when the service would be open to others, or the address cannot be had.
+    """
+    library = Library.open(paths)
+    Access(library.service, KeyStore.at(library.storage)).check_binding(host)
+    files = [str(shelf.config.path) for shelf in library.shelves.values()]
+    os.environ[_PATHS] = os.pathsep.join(files)
+    config = uvicorn.Config(
+        "rag_assets.service.server:make_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    with _bound(host, port) as listener:
+        address, chosen = listener.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        print(f"Serving {', '.join(library.shelves)} at http://{shown}:{chosen}", flush=True)
+        if workers > 1:
+            _serve_in_several(config, listener)
+        else:
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def make_app() -> object:
+    """The application of the files that `run` was given; called in every worker."""
+    from rag_assets.service.app import create_app
+
+    return create_app(os.environ[_PATHS].split(os.pathsep))
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A listening socket, so that the address is known before the application is loaded."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"--host {host} --port {port}: {error.strerror}; choose another, or 0 for a free port"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _serve_in_several(config: uvicorn.Config, listener: socket.socket) -> None:
+    from uvicorn.supervisors import Multiprocess
+
+    with tempfile.TemporaryDirectory(prefix="rag-metrics-") as counted:
+        # Must be set before the workers import prometheus_client.
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(Path(counted)))
+        Multiprocess(config, [listener]).run()

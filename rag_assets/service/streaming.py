@@ -1,0 +1,98 @@
+"""Server-sent events: framing, keeping a quiet connection open, and ending in time."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, TypeVar
+
+from fastapi.responses import StreamingResponse
+
+from rag_assets.service.errors import Refusal, refusal_of
+
+T = TypeVar("T")
+
+_END: Any = object()
+
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+MEDIA_TYPE = "text/event-stream"
+PING = ": ping\n\n"
+
+_QUIET = 15.0  # seconds; proxies close a connection that says nothing for 30 to 60
+
+
+def event(data: Any, name: str | None = None) -> str:
+    """One event; `data` as JSON on one line."""
+    head = "" if name is None else f"event: {name}\n"
+    return f"{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+async def respond(
+    parts: AsyncIterator[T],
+    frame: Callable[[T], str],
+    deadline: float,
+    failed: Callable[[Refusal], None],
+    ending: str = "",
+    *,
+    named: bool = True,
+) -> StreamingResponse:
+    """The parts as server-sent events, each framed by `frame`, then `ending`.
+
+    What fails before the first part is raised and so becomes a status; what fails later is handed
+    to `failed` and becomes an event, called `error` when `named`. deadline: as for `in_time`.
+    """
+    timed = in_time(parts, deadline)
+    first = await anext(timed)
+
+    async def events() -> AsyncIterator[str]:
+        try:
+            yield PING if first is None else frame(first)
+            async for part in timed:
+                yield PING if part is None else frame(part)
+            if ending:
+                yield ending
+        except Exception as error:  # noqa: BLE001 - the status is sent, so the stream must tell
+            refusal = refusal_of(error)
+            failed(refusal)
+            yield event(refusal.body, "error" if named else None)
+        finally:
+            await timed.aclose()
+
+    return StreamingResponse(events(), media_type=MEDIA_TYPE, headers=HEADERS)
+
+
+async def in_time(
+    parts: AsyncIterator[T], deadline: float, quiet: float = _QUIET
+) -> AsyncGenerator[T | None, None]:
+    """The parts as they come, and None whenever nothing came for `quiet` seconds.
+
+    deadline: in seconds of `time.monotonic()`. Raises: TimeoutError when it has passed. Closes
+    `parts` however it ends, so that a caller who left stops the model.
+    """
+    waiting: asyncio.Task[T] | None = None
+    try:
+        while True:
+            if waiting is None:
+                waiting = asyncio.ensure_future(_next(parts))
+            left = deadline - time.monotonic()
+            done, _ = await asyncio.wait({waiting}, timeout=max(0.0, min(quiet, left)))
+            if not done:
+                if deadline <= time.monotonic():
+                    raise TimeoutError
+                yield None
+                continue
+            finished, waiting = waiting, None
+            if finished.result() is _END:
+                return
+            yield finished.result()
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        close = getattr(parts, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _next(parts: AsyncIterator[T]) -> T:
+    return await anext(parts, _END)
