@@ -1,0 +1,1 @@
+"""Incremental refresh: texts embedded and seconds, beside CocoIndex, LangChain, LlamaIndex."""
