@@ -116,11 +116,30 @@ class ChunkingConfig(Section):
 
 
 class EmbeddingConfig(Section):
-    """Which model turns text into vectors, and how it is run."""
+    """Which model turns text into vectors, and how it is run.
+
+    `precision` and `device` are for local models; what comes after `ray_address` is for services
+    reached through litellm, where the limits are per process and `budget_usd` is per refresh.
+    """
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
     precision: Literal["int8", "fp32"] = "int8"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    api_base: str | None = None
+    api_key: Annotated[str | None, Field(repr=False)] = None
+    dimensions: Annotated[int | None, Field(ge=1)] = None
+    requests_per_minute: Annotated[int | None, Field(ge=1)] = None
+    tokens_per_minute: Annotated[int | None, Field(ge=1)] = None
+    usd_per_million_tokens: Annotated[float | None, Field(ge=0)] = None
+    budget_usd: Annotated[float | None, Field(ge=0)] = None
+
+    @model_validator(mode="after")
+    def _address_has_its_engine(self) -> "EmbeddingConfig":
+        if self.ray_address is not None and self.engine != "ray":
+            raise ValueError("ray_address needs engine: ray")
+        return self
 
 
 def _chroma_home(value: str) -> str:

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, also when the machine loses power."""
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
@@ -22,16 +22,16 @@ def write_atomically(path: Path, parts: Iterable[Buffer]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
+        temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with temporary.open("xb") as file:
                 for part in parts:
                     file.write(part if isinstance(part, bytes) else part.data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
         _sync_directory(path.parent)
     except OSError as error:

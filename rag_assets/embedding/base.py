@@ -48,6 +48,9 @@ class Encoder(Protocol):
     def provider(self) -> str:
         """What computes, as reported after start: an onnxruntime provider or a service."""
 
+    def admit(self, texts: Iterable[str]) -> None:
+        """Called before texts are embedded. Raises: Held when that would cost too much."""
+
     def batches(self, texts: Sequence[str]) -> Iterator[Batch]:
         """Vectors of passages as they finish, in an order of the encoder's choosing.
 

@@ -46,21 +46,28 @@ def embed_missing(
     """Bring the vector of every text (by text key) into the store, computing only missing ones.
 
     Batches are durable as they finish: killed at any moment, a repeat computes at most the last
-    256 texts or two seconds again. Raises: StorageError when the store cannot be written.
+    256 texts or two seconds again.
+    Raises: Held before anything is spent when it would cost more than the budget; StorageError when
+    the store cannot be written.
     """
     started = time.monotonic()
     missing = store.missing(list(texts))
+    encoder.admit(texts[key] for key in missing)
     writer = _WriteThrough(store)
     done, tokens, usd = 0, 0, 0.0
-    for keys, batch in _computed(missing, texts, encoder):
-        writer.add(keys, batch.vectors)
-        done, tokens, usd = done + len(keys), tokens + batch.tokens, usd + batch.usd
-        if progress is not None:
-            seconds = time.monotonic() - started
-            eta = seconds * (len(missing) - done) / done
-            rate = tokens / max(seconds, 1e-9)
-            progress(EmbeddingProgress(done, len(missing), tokens, rate, eta))
-    writer.flush()
+    try:
+        for keys, batch in _computed(missing, texts, encoder):
+            writer.add(keys, batch.vectors)
+            if batch.usd:
+                writer.flush()  # what was paid for is kept before more is spent
+            done, tokens, usd = done + len(keys), tokens + batch.tokens, usd + batch.usd
+            if progress is not None:
+                seconds = time.monotonic() - started
+                eta = seconds * (len(missing) - done) / done
+                rate = tokens / max(seconds, 1e-9)
+                progress(EmbeddingProgress(done, len(missing), tokens, rate, eta))
+    finally:
+        writer.flush()  # an error loses nothing that was finished
     return EmbeddingReport(
         reused=len(texts) - len(missing),
         computed=done,

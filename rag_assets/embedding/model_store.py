@@ -62,15 +62,16 @@ def find_model(model: str) -> ModelFiles:
 
     Raises: ModelNotFound with the three ways to get it.
     """
+    return local_model(model) or _from_hub(model)
+
+
+def local_model(model: str) -> ModelFiles | None:
+    """The files of a model that is on this machine: a directory, or an installed wheel's."""
     directory = Path(model).expanduser()
     if directory.is_dir():
         return _from_directory(model, directory)
     wheel = _WHEELS.get(_full_name(model).lower())
-    if wheel is not None:
-        files = _from_wheel(model, *wheel)
-        if files is not None:
-            return files
-    return _from_hub(model)
+    return _from_wheel(model, *wheel) if wheel is not None else None
 
 
 def _full_name(model: str) -> str:
@@ -162,17 +163,10 @@ def _from_wheel(model: str, distribution: str, published: str) -> ModelFiles | N
 
 def _from_hub(model: str) -> ModelFiles:
     """Fetched (or found in its cache) by fastembed, for the models that fastembed lists."""
-    from fastembed import TextEmbedding
     from fastembed.common.utils import define_cache_dir
     from loguru import logger
 
-    name = _full_name(model).lower()
-    listed = [
-        (kind, entry)
-        for kind in TextEmbedding.EMBEDDINGS_REGISTRY
-        for entry in kind._list_supported_models()
-        if entry.model.lower() == name
-    ]
+    listed = _listed(model)
     if not listed:
         raise _not_found(model, "it is neither a directory nor a model that fastembed lists")
     kind, entry = listed[0]
@@ -187,6 +181,23 @@ def _from_hub(model: str) -> ModelFiles:
     finally:
         logger.enable("fastembed")
     return _from_directory(model, Path(directory), pooling, [entry.model_file])
+
+
+def lists_model(model: str) -> bool:
+    """Whether fastembed can fetch this model from the hub."""
+    return bool(_listed(model))
+
+
+def _listed(model: str) -> list[tuple[Any, Any]]:
+    """fastembed's class and description of a model."""
+    from fastembed import TextEmbedding
+
+    return [
+        (kind, entry)
+        for kind in TextEmbedding.EMBEDDINGS_REGISTRY
+        for entry in kind._list_supported_models()
+        if entry.model.lower() == _full_name(model).lower()
+    ]
 
 
 def fingerprint(files: ModelFiles, precision: str) -> str:

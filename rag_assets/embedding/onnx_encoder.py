@@ -1,7 +1,7 @@
 """The local encoder: length-sorted batches through an onnxruntime session."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -31,6 +31,9 @@ class OnnxEncoder:
         self._tokens = TokenIds(self._files)
         self._open = open_session(self._files, config)
         self.provider = self._open.provider
+
+    def admit(self, texts: Iterable[str]) -> None:
+        """Nothing to hold: a local model costs nothing."""
 
     def batches(self, texts: Sequence[str]) -> Iterator[Batch]:
         """Vectors of passages as they finish, longest texts first within a window."""
