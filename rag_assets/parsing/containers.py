@@ -87,7 +87,12 @@ def xml_root(data: bytes) -> "_Element":
     try:
         return etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
-        raise Unparseable("damaged", f"its XML is broken: {error}") from error
+        said = str(error)
+        if "amplification" in said:
+            raise Unparseable("too_large", "its entities expand without end") from error
+        if "depth" in said:
+            raise Unparseable("too_deep", "its elements are nested too deeply") from error
+        raise Unparseable("damaged", f"its XML is broken: {said}") from error
 
 
 def core_properties(root: "_Element | None") -> dict[str, Scalar]:

@@ -8,22 +8,24 @@ from rag_assets.parsing.base import Parsed, Unparseable
 from rag_assets.parsing.building import TextBuilder
 from rag_assets.parsing.decoding import decode
 
+_LONGEST_CELL = 64 << 20  # characters
 _DELIMITERS = ",;\t|"
 
 
 def parse_csv(data: bytes, name: str) -> Parsed:
     """A csv file, whatever its delimiter."""
+    csv.field_size_limit(_LONGEST_CELL)
     text = decode(data)
     return _parsed(text, _delimiter(text), "text/csv")
 
 
 def parse_tsv(data: bytes, name: str) -> Parsed:
     """A tab-separated file."""
+    csv.field_size_limit(_LONGEST_CELL)
     return _parsed(decode(data), "\t", "text/tab-separated-values")
 
 
 def _parsed(text: str, delimiter: str, media_type: str) -> Parsed:
-    csv.field_size_limit(max(len(text), 1 << 17))
     try:
         rows = list(csv.reader(io.StringIO(text.replace("\0", "")), delimiter=delimiter))
     except csv.Error as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rag_assets.parsing.base import Parsed, Scalar, Unparseable
 from rag_assets.parsing.building import TextBuilder
+from rag_assets.parsing.containers import Container
 from rag_assets.parsing.sniff import DOCX
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ def parse_docx(data: bytes, name: str) -> Parsed:
     import docx
     from docx.text.paragraph import Paragraph
 
+    Container(data)  # refuses bombs
     try:
         document = docx.Document(io.BytesIO(data))
-    except (KeyError, ValueError, OSError, SyntaxError) as error:
+    except (KeyError, ValueError, OSError, SyntaxError, AttributeError) as error:
         raise Unparseable("damaged", f"it is not readable as a Word document: {error}") from error
     builder = TextBuilder()
     title = None

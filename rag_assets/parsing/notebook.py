@@ -18,6 +18,8 @@ def parse_notebook(data: bytes, name: str) -> Parsed:
         notebook = json.loads(decode(data))
     except (ValueError, RecursionError) as error:
         raise Unparseable("damaged", f"it is not readable as a notebook: {error}") from error
+    if not isinstance(notebook, dict):
+        raise Unparseable("damaged", "it is not readable as a notebook: it holds no cells")
     info = notebook.get("metadata") or {}
     language = (info.get("language_info") or info.get("kernelspec") or {}).get("name", "")
     cells = notebook.get("cells") or [

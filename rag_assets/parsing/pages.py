@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 _BREAK = re.compile(r"(\w+)\x02(\w+)")  # pdfium's mark for a hyphen at the end of a line
-_NUMBER = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{1,5}")
+_MOST_NUMBERS = 4  # in a running line
 _EDGE_LINES = 2
 _FEWEST = 3  # pages that share a line at their edge before it counts as a header or footer
 _SHORTEST_PAGE = 6  # lines; a shorter page may be nothing but its edges
@@ -37,33 +38,45 @@ def _joined_words(pages: Sequence[str]) -> list[str]:
 
 
 def _without_running_lines(pages: Sequence[str]) -> list[str]:
-    """Pages without the first or last lines that, but for numbers, several pages share.
+    """Pages without the first or last lines that several pages share, but for the page number.
 
     The first time such a line appears it stays, so that its words can still be found.
     """
     split = [[line for line in page.splitlines() if line.strip()] for page in pages]
-    edges: Counter[tuple[str, str]] = Counter()
-    for lines in split:
-        edges.update(set(_edges(lines).values()))
-    running = {edge for edge, count in edges.items() if count >= _FEWEST}
-    seen: set[tuple[str, str]] = set()
+    shared = Counter(
+        key
+        for number, lines in enumerate(split)
+        for keys in _edges(lines, number).values()
+        for key in keys
+    )
+    seen: set[str] = set()
     kept_pages = []
-    for lines in split:
+    for number, lines in enumerate(split):
         dropped = set()
-        for index, edge in _edges(lines).items():
-            if edge in running and (edge in seen or edge[1] == "#"):
+        for index, keys in _edges(lines, number).items():
+            running = [key for key in keys if shared[key] >= _FEWEST]
+            if any(key in seen or not any(map(str.isalpha, key[1:])) for key in running):
                 dropped.add(index)
-            seen.add(edge)
+            seen.update(running)
         kept_pages.append("\n".join(line for i, line in enumerate(lines) if i not in dropped))
     return kept_pages
 
 
-def _edges(lines: Sequence[str]) -> dict[int, tuple[str, str]]:
-    """Line index → (which end of the page, the line with numbers as #), for the outermost lines."""
+def _edges(lines: Sequence[str], page: int) -> dict[int, list[str]]:
+    """The outermost lines of a page: index → what a running line has in common on all its pages.
+
+    That is the line itself, or the line with one of its numbers counted from the page's own, marked
+    with the end of the page it stands at.
+    """
     found = {}
     for depth in range(_EDGE_LINES if len(lines) >= _SHORTEST_PAGE else 0):
-        for index, end in ((depth, "top"), (len(lines) - 1 - depth, "bottom")):
-            found[index] = (end, _NUMBER.sub("#", " ".join(lines[index].split())))
+        for index, end in ((depth, "^"), (len(lines) - 1 - depth, "$")):
+            line = " ".join(lines[index].split())
+            keys = [end + line]
+            for number in list(_NUMBER.finditer(line))[:_MOST_NUMBERS]:
+                counted = f"#{int(number[0]) - page}"
+                keys.append(end + line[: number.start()] + counted + line[number.end() :])
+            found[index] = keys
     return found
 
 
@@ -74,16 +87,17 @@ def _joined_lines(page: str) -> str:
     goes on in lower case. Tables, lists, verses and code keep their lines.
     """
     joined: list[str] = []
+    before = ""
     for line in page.split("\n"):
-        before = joined[-1] if joined else ""
         runs_on = (
             len(before) >= _LONG_LINE
             and (before[-1].isalnum() or before[-1] in ",-–)")
             and line[:1].islower()
             and " " in line.strip()
         )
+        before = line.rstrip()
         if runs_on:
-            joined[-1] = f"{before} {line.lstrip()}"
+            joined[-1] = f"{joined[-1]} {before}"
         else:
-            joined.append(line.rstrip())
+            joined.append(before)
     return "\n".join(joined)

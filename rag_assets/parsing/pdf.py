@@ -28,9 +28,10 @@ def parse_pdf(data: bytes, name: str) -> Parsed:
     try:
         document = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:
-        if "password" in str(error).lower():
+        # pdfium may report the error of the document before: only believe what the file confirms.
+        if "password" in str(error).lower() and b"/Encrypt" in data:
             raise Unparseable("encrypted", "it needs a password; save it without one") from error
-        raise Unparseable("damaged", f"it is not readable as PDF: {error}") from error
+        raise Unparseable("damaged", "it is not readable as PDF") from error
     try:
         return _parsed(document, name)
     finally:

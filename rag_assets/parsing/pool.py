@@ -259,8 +259,8 @@ def _death(status: int, seconds: float) -> Problem:
     """What a child's exit status says of the document it had."""
     if status == -signal.SIGALRM:
         return Problem("timeout", "its parser did not finish in time and was killed", seconds)
-    if status == -signal.SIGKILL:
-        message = "its parser was killed, as the system does when memory runs out"
-        return Problem("out_of_memory", message, seconds)
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+    # Compiled libraries abort when they get no memory; the system kills when it has none left.
+    if status in {-signal.SIGABRT, -signal.SIGKILL}:
+        return Problem("out_of_memory", f"its parser ran out of memory ({how})", seconds)
     return Problem("crashed", f"its parser died ({how})", seconds)

@@ -267,3 +267,19 @@ def book() -> bytes:
         },
         stored=("mimetype",),
     )
+
+
+# A form that draws itself twice: pdfium follows it until the end of days.
+HANGING_PDF = pdf_of(
+    {
+        1: b"<</Type/Catalog/Pages 2 0 R>>",
+        2: b"<</Type/Pages/Count 1/Kids[5 0 R]>>",
+        5: b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Resources<</XObject<</X 7 0 R>>>>"
+        b"/Contents 6 0 R>>",
+        6: stream(b"/X Do"),
+        7: stream(
+            b"/X Do /X Do",
+            b"/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X 7 0 R>>>>",
+        ),
+    }
+)
