@@ -58,6 +58,8 @@ def command(
             _set_up_logging(debug)
             try:
                 function(*args, **kwargs)
+            except (typer.Exit, typer.Abort):
+                raise
             except RagError as error:
                 if debug:
                     raise

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rag_assets.errors import IndexNotReady, StorageError
+from rag_assets.errors import IndexMismatch, IndexNotReady, StorageError
 from rag_assets.index.base import Manifest, Passage
-from rag_assets.index.build import LEXICAL
+from rag_assets.index.build import LAYOUT, LEXICAL
 from rag_assets.index.columns import Columns
 from rag_assets.index.homes import CHROMA, open_dense
 from rag_assets.index.lexical import LexicalIndex
@@ -25,6 +25,11 @@ class SealedVersion:
     """One sealed version, open for reading from any number of threads."""
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
+        if manifest.layout != LAYOUT:
+            raise IndexMismatch(
+                f"index version {manifest.version} has layout {manifest.layout}, this software"
+                f" reads layout {LAYOUT}; run `rag-assets refresh` to build it again"
+            )
         self.manifest = manifest
         self._passages = PassageStore.open(directory)
         self._lexical = LexicalIndex.open(directory / LEXICAL)

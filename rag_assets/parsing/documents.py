@@ -6,17 +6,18 @@ afresh on every run, so changing them for a whole source parses nothing.
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 import polars as pl
-from rag_assets.parsing.base import Parsed
 
 from rag_assets.fingerprint import recipe
 from rag_assets.incremental import Reuse, fingerprints, reuse
 from rag_assets.lake import Lake
 from rag_assets.parsing import ParseTask, Problem, parse, parse_many
-from rag_assets.records import DOCUMENTS, checked, digest_of
+from rag_assets.parsing.base import Parsed
+from rag_assets.records import DOCUMENTS, TIME, checked, digest_of
 
 _LIBRARIES = ("pypdfium2", "trafilatura", "python-docx", "charset-normalizer", "lxml")
 _ATTRIBUTES = [
@@ -34,6 +35,7 @@ _ATTRIBUTES = [
     "held",
     "attributes",
 ]
+_EXPIRED = "expired: it was valid until "
 _CHUNKED = ["parsed_digest", "title", "category"]
 _STORED = ["digest", "uri", "metadata", "language", "content_hash", "problem"]
 
@@ -77,6 +79,7 @@ def _with_attributes(parsed: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
             map(_merged, frame["parsed_metadata"], frame["metadata"]), dtype=pl.String
         ),
     )
+    frame = _with_validity(frame, datetime.now(UTC))
     frame = frame.with_columns(digest=_digests(frame.select(_CHUNKED)))
     times = [pl.col(name).dt.to_string("iso") for name in ("valid_from", "valid_until")]
     whole = frame.select(
@@ -84,6 +87,31 @@ def _with_attributes(parsed: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
     )
     frame = frame.with_columns(state=_digests(whole)).drop("name")
     return checked(frame.select(DOCUMENTS.names()).sort("doc_id"), DOCUMENTS, "documents")
+
+
+def _with_validity(frame: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Validity from the metadata where the source gives none; what has expired is quarantined.
+
+    Searches hide an expired document at once; the next run over its partition removes it.
+    """
+    for name in ("valid_from", "valid_until"):
+        said = pl.Series([_instant(text, name) for text in frame["metadata"]], dtype=TIME)
+        frame = frame.with_columns(pl.coalesce(name, said).alias(name))
+    expired = pl.concat_str(pl.lit(_EXPIRED), pl.col("valid_until").dt.to_string("iso"))
+    parsed = pl.when(~pl.col("problem").str.starts_with(_EXPIRED)).then("problem")
+    return frame.with_columns(
+        problem=pl.when(pl.col("valid_until") < now).then(expired).otherwise(parsed)
+    )
+
+
+def _instant(metadata: str, name: str) -> datetime | None:
+    """A time that the metadata gives under `name`, ISO 8601; without a zone it is UTC."""
+    value = json.loads(metadata).get(name) if f'"{name}"' in metadata else None
+    try:
+        found = datetime.fromisoformat(str(value)) if value else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found and found.tzinfo is None else found
 
 
 def _digests(columns: pl.DataFrame) -> pl.Series:

@@ -16,6 +16,7 @@ from rag_assets.evaluation.report import EvalReport, QueryResult
 from rag_assets.evaluation.significance import paired_difference
 from rag_assets.fingerprint import recipe
 from rag_assets.index.base import CheckOutcome, OpenVersion
+from rag_assets.index.build import LAYOUT
 from rag_assets.index.live import LiveIndex
 from rag_assets.index.versions import write_atomically
 from rag_assets.records import digest_of
@@ -59,17 +60,22 @@ def regression(pipeline: Pipeline, version: int) -> CheckOutcome:
     """Is the version significantly worse than the live one on the same queries?"""
     pointer = pipeline.versions.pointer()
     candidate = make_report(pipeline, version)
+    if not candidate:
+        why = "cannot tell: no eval sets are configured (evaluation.sets)"
+        return CheckOutcome("no_regression", True, why, decided=False)
     if pointer is None or pointer.version == version:
         why = "there is no live version" if pointer is None else "it is the live version itself"
         return CheckOutcome("no_regression", True, f"nothing to compare with: {why}")
-    if pipeline.versions.manifest(pointer.version).model != pipeline.model:
-        # Each version is asked with the model it was built with, so its stored report still counts.
+    manifest = pipeline.versions.manifest(pointer.version)
+    if (manifest.model, manifest.layout) != (pipeline.model, LAYOUT):
+        # It cannot be asked with this model or by this software; what it answered when it was
+        # judged still counts.
         live = _stored_any(pipeline, pointer.version, candidate)
         if live is None:
             return CheckOutcome(
                 "no_regression",
                 True,
-                "cannot tell: the live version was built with another model and was not judged on"
+                "cannot tell: the live version has another model or layout and was not judged on"
                 " these queries; the floors decide alone",
                 decided=False,
             )
