@@ -1,6 +1,7 @@
 """Text to vectors: the model store, encoders, and the content-addressed embedding store."""
 
 from rag_assets.embedding.embed import embed_missing
+from rag_assets.embedding.engine import open_engine
 from rag_assets.embedding.registry import (
     model_facts,
     model_fingerprint,
@@ -15,5 +16,6 @@ __all__ = [
     "model_facts",
     "model_fingerprint",
     "open_encoder",
+    "open_engine",
     "open_tokenizer",
 ]

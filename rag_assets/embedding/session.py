@@ -33,8 +33,14 @@ class OpenSession:
 
 
 def usable_cores() -> int:
-    """Cores this process may use: its affinity, or less where a control group grants less."""
+    """Cores this process may use: its affinity, or less by a control group or OMP_NUM_THREADS.
+
+    Ray, for one, sets that variable in its workers.
+    """
     cores = len(os.sched_getaffinity(0))
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        cores = min(cores, int(wanted))
     try:
         with open("/sys/fs/cgroup/cpu.max") as file:
             quota, period = file.read().split()

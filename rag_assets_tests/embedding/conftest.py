@@ -1,10 +1,14 @@
 """Encoders of the real model, opened once; texts that are hard on a tokenizer."""
 
+import importlib.util
+
 import pytest
 
 from rag_assets.config import EmbeddingConfig
 from rag_assets.embedding import open_encoder
 from rag_assets.embedding.base import Encoder
+
+collect_ignore = [] if importlib.util.find_spec("ray") else ["test_ray_engine.py"]
 
 HARD_TEXTS = [
     "",
