@@ -18,7 +18,7 @@ from rag_assets.service.context import Call, open_service
 from rag_assets.service.gate import Gate, GateKeeping
 from rag_assets.service.keys import KeyStore
 from rag_assets.service.mcp_server import make_mcp_server
-from rag_assets.service.routes import asking, chat, documents, operations
+from rag_assets.service.routes import asking, chat, documents, operations, page
 from rag_assets.service.tracing import open_tracing
 
 
@@ -54,7 +54,7 @@ def create_app(config_paths: Sequence[str | PathLike[str]] = ()) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for room in (asking, chat, documents, operations):
+    for room in (asking, chat, documents, operations, page):
         app.include_router(room.router)
     # The gate checks hosts, origins and keys; a mounted application would answer /mcp with a 307.
     app.router.routes.extend(

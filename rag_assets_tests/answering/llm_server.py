@@ -15,8 +15,7 @@ class LlmServer:
 
     Model names: `ok`, `401`, `404`, `429` (with Retry-After: 0), `429-once`, `500`, `500-once`,
     `slow` (never answers until released), `cut` (breaks a stream off when
-    released), `garbage`, `empty`,
-    `abstain`.
+    released), `held` (pauses a stream until released), `garbage`, `empty`, `abstain`.
     """
 
     def __init__(self) -> None:
@@ -84,8 +83,9 @@ class LlmServer:
                 text = self._text(kind)
                 pieces = [text[i : i + 5] for i in range(0, len(text), 5)]
                 for place, piece in enumerate(pieces):
-                    if kind == "cut" and place == 3:
+                    if kind in ("cut", "held") and place == 3:
                         outer.release.wait(20)
+                    if kind == "cut" and place == 3:
                         self.close_connection = True
                         return
                     self._event({"choices": [{"index": 0, "delta": {"content": piece}}]})

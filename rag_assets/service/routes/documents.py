@@ -35,7 +35,7 @@ _PUT_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/DocumentBody"}},
+            "application/json": {"schema": DocumentBody.model_json_schema()},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
