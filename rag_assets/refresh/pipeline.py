@@ -4,6 +4,7 @@ Each method is one stage: frames in, frame and account out. Nothing here knows w
 same code runs under Dagster, in `watch` and in tests.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from rag_assets.sources.collect import Comparison, collect, compare, list_source
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int], None]
 """Called with a stage's name and how many more of its items are done."""
@@ -124,7 +127,12 @@ class Pipeline:
         root = Path(self.storage)
         try:
             root.mkdir(parents=True, exist_ok=True)
-            return FileLock(root / ".refresh.lock").acquire(timeout=timeout)
+            lock = FileLock(root / ".refresh.lock")
+            try:
+                return lock.acquire(timeout=0)
+            except Timeout:
+                log.warning("%s: another refresh is running; waiting for it to end", root)
+                return lock.acquire(timeout=timeout)
         except Timeout as error:
             raise Busy(
                 f"{root}: another refresh is running; waited {timeout:.0f} s, try again later"

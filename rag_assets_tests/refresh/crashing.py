@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +68,20 @@ def _refresh(path: str, boundary: str | None, after: bool, call: int) -> None:
         setattr(owner, name, _crashing(getattr(owner, name), after=after, call=call))
     with dg.DagsterInstance.ephemeral() as instance:
         Refresher(load_config(path), instance).refresh(Options())
+
+
+def _refresh_on_a_small_disk(path: str, largest: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    _refresh(path, None, False, 1)
+
+
+def start_refresh_on_a_small_disk(
+    path: object, largest: int
+) -> multiprocessing.process.BaseProcess:
+    """Start a refresh for which every file above `largest` bytes fails to grow, as on a full disk."""
+    process = _context.Process(target=_refresh_on_a_small_disk, args=(str(path), largest))
+    process.start()
+    return process
 
 
 def start_refresh(

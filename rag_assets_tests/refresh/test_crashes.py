@@ -11,7 +11,11 @@ import pytest
 from rag_assets.index.checks import differences
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets_tests.conftest import SmallBase, document
-from rag_assets_tests.refresh.crashing import BOUNDARIES, start_refresh
+from rag_assets_tests.refresh.crashing import (
+    BOUNDARIES,
+    start_refresh,
+    start_refresh_on_a_small_disk,
+)
 from rag_assets_tests.refresh.holding import held
 
 BATCH = 256  # texts written to the embedding store at once
@@ -91,6 +95,19 @@ def test_killed_at_random_moments_again_and_again(
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
         process.join()
+    assert_recovers(base, expected)
+    base.close()
+
+
+@pytest.mark.parametrize("largest", [300, 3_000, 30_000, 150_000, 170_000])
+def test_a_full_disk_leaves_what_is_live(
+    template: Path, expected: dict, tmp_path: Path, largest: int
+) -> None:
+    base = copy_of(template, tmp_path / "kb")
+    process = start_refresh_on_a_small_disk(base.path, largest)
+    process.join()
+    assert process.exitcode != 0
+    assert Pipeline(base.configure()).versions.live().version == 1
     assert_recovers(base, expected)
     base.close()
 
