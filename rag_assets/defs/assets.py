@@ -209,7 +209,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         rag = resource(context)
         version = rag.pipeline.versions.candidate()
         report = judge.make_report(rag.pipeline, version)
-        rows = judge.metric_rows(report)
+        rows = judge.metric_rows(rag.pipeline, report)
         metadata: dict[str, object] = {
             "version": version,
             "metrics": table(["set", "metric", "value", "95 % low", "95 % high", "live"], rows),

@@ -94,10 +94,18 @@ def quarantine(pipeline: Pipeline) -> list[dict[str, Any]]:
 # -- what people see -----------------------------------------------------------------------------
 
 
-def metric_rows(reports: Sequence[EvalReport]) -> list[tuple[object, ...]]:
-    """(set, metric, value, low, high) for a table."""
+def metric_rows(pipeline: Pipeline, reports: Sequence[EvalReport]) -> list[tuple[object, ...]]:
+    """(set, metric, value, low, high, the live version's value) for a table."""
+    pointer = pipeline.versions.pointer()
+    live = summary(pipeline, pointer.version) if pointer else {}
     return [
-        (report.name, name, value, *report.ci95.get(name, (None, None)), "")
+        (
+            report.name,
+            name,
+            value,
+            *report.ci95.get(name, (None, None)),
+            live.get(report.name, {}).get("metrics", {}).get(name),
+        )
         for report in reports
         for name, value in report.metrics.items()
     ]
