@@ -1,0 +1,7 @@
+"""Text as parsers give it → text fit to be stored: repeated lines and personal data out."""
+
+from rag_assets.cleaning.clean import clean
+from rag_assets.cleaning.duplicates import near_duplicates
+from rag_assets.cleaning.repetition import Repetition, measure
+
+__all__ = ["Repetition", "clean", "measure", "near_duplicates"]
