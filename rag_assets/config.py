@@ -9,6 +9,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -32,8 +33,38 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+PiiEntity = Literal[
+    "email", "phone", "credit_card", "iban", "ip_address", "national_id", "crypto_wallet"
+]
+
+
+class PiiConfig(Section):
+    """What becomes of personal data in a source's documents; secrets are always flagged.
+
+    off: nothing. flag: counted in the metadata. redact: replaced before anything is stored beyond
+    the raw bytes. block: a document that has any is quarantined.
+    entities: what counts; all kinds when empty. region: where phone numbers without a country code
+    are from (extra `pii`), such as DE.
+    """
+
+    mode: Literal["off", "flag", "redact", "block"] = "off"
+    entities: list[PiiEntity] = []
+    region: Annotated[str, Field(pattern="^[A-Z]{2}$")] | None = None
+
+
+def _pii_in_short(given: Any) -> Any:
+    """`pii: redact` for `pii: {mode: redact}`; YAML reads a bare `off` as false."""
+    if given is False:
+        return {"mode": "off"}
+    return {"mode": given} if isinstance(given, str) else given
+
+
 class SourceConfig(Section):
-    """What every source has, whatever its type."""
+    """What every source has, whatever its type.
+
+    repeated_lines: lines at the edges of, and menus within, more than this share of the source's
+    documents are left out of all but the first; 1 keeps everything.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     category: str | None = None
@@ -41,6 +72,8 @@ class SourceConfig(Section):
     acl: list[str] = ["everyone"]
     buckets: Annotated[int, Field(ge=1, le=256)] = 16
     delete_guard: Fraction = 0.2
+    pii: Annotated[PiiConfig, BeforeValidator(_pii_in_short)] = PiiConfig()
+    repeated_lines: Fraction = 0.6
 
     @property
     def partitions(self) -> list[str]:

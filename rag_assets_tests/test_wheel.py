@@ -21,4 +21,6 @@ def test_the_wheel_holds_code_scaffold_and_data_but_no_tests(tmp_path: Path) -> 
     ).stdout.split()
     assert {n for n in tracked if (ROOT / n).is_file()} <= names
     assert "rag_assets/scaffold/knowledge_base.yaml" in names
-    assert not any(name.startswith(("rag_assets_tests", "examples", "benchmarks")) for name in names)
+    assert not any(
+        name.startswith(("rag_assets_tests", "examples", "benchmarks")) for name in names
+    )

@@ -29,7 +29,7 @@ def main() -> None:
     given = _arguments()
     work = given.work.absolute()
     results = Results(given.results or work / "results.jsonl")
-    runner = Runner(given.peers_python, work / "logs")
+    runner = Runner(given.peers_python, work)
 
     def corpus(documents: int) -> Path:
         folder = work / f"corpus-{documents}"

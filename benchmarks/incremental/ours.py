@@ -1,6 +1,6 @@
 """One refresh of this project: through Dagster as a user runs it, or the stages alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 
@@ -43,6 +43,9 @@ class CountingEncoder:
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self.name = self.fingerprint = embedder.model
+
+    def admit(self, texts: Iterable[str]) -> None:
+        """Costs nothing."""
 
     def batches(self, texts: Sequence[str]) -> Iterator[Batch]:
         for start in range(0, len(texts), BATCH):

@@ -14,6 +14,7 @@ _ENVIRONMENT = {
     "COCOINDEX_DISABLE_USAGE_TRACKING": "1",
     "DAGSTER_DISABLE_TELEMETRY": "1",
 }
+_UNWANTED = {"DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE"}
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,16 @@ class Task:
 class Runner:
     """Starts refreshes. `peers`: the interpreter that has the peers installed."""
 
-    def __init__(self, peers: Path, logs: Path) -> None:
+    def __init__(self, peers: Path, work: Path) -> None:
         self._peers = peers
-        self._logs = logs
+        self._logs = work / "logs"
+        # Bytecode is kept, whatever the shell says: compiling a second of imports anew in every
+        # process would drown what is measured.
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if name not in _UNWANTED},
+            **_ENVIRONMENT,
+            "PYTHONPYCACHEPREFIX": str(work / "bytecode"),
+        }
 
     def start(self, key: str, task: Task, **environment: str) -> subprocess.Popen[str]:
         """A refresh in a process group of its own; what it logs goes to a file."""
@@ -65,13 +73,12 @@ class Runner:
             f"--model={task.model}",
             *system.arguments,
         ]
-        inherited = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / f"{key}.log").open("a") as log:
             return subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**inherited, **_ENVIRONMENT, **environment},
+                env={**self._environment, **environment},
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

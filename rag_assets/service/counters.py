@@ -18,7 +18,7 @@ class SqliteCounters(Storage, SlidingWindowCounterSupport):
     def __init__(self, path: str | Path) -> None:
         super().__init__(None, wrap_exceptions=True)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=5)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute(

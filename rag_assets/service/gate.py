@@ -7,7 +7,7 @@ metrics, the line of the audit log; also when the caller left or something broke
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ class Gate:
         record = Record.begun(scope["method"], scope["path"], headers, client)
         scope.setdefault("state", {})["record"] = record
         span = self._keeping.tracing.begin(record, headers)
-        reply = _Reply(send, record)
+        reply = _Reply(send, record, lambda: self._finish(scope, record, reply, span))
         try:
             async with asyncio.timeout(self._keeping.allowed.seconds) as deadline:
                 reply.deadline = deadline
@@ -69,10 +69,12 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets the one shape
             refusal = refusal_of(error)
             record.error = refusal.message
+            reply.deadline = None
             if not reply.begun:
                 await refusal.response()(scope, receive, reply)
         finally:
-            self._finish(scope, record, reply, span)
+            if not reply.complete:
+                self._finish(scope, record, reply, span)
 
     async def _serve(
         self,
@@ -118,9 +120,10 @@ class Gate:
 class _Reply:
     """Sends a response, adding headers, and knows how far it came."""
 
-    def __init__(self, send: Send, record: Record) -> None:
+    def __init__(self, send: Send, record: Record, finish: Callable[[], None]) -> None:
         self._send = send
         self._record = record
+        self._finish = finish
         self.status = 0
         self.begun = False
         self.complete = False
@@ -133,9 +136,11 @@ class _Reply:
             if self.deadline is not None and when is not None:
                 self.deadline.reschedule(when + _STREAM_GRACE)
             message["headers"] = [*message.get("headers", []), *_SECURITY, *self._own()]
-        await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
+            # First the audit line, then the last byte: nothing is answered that is not logged.
             self.complete = True
+            self._finish()
+        await self._send(message)
 
     def _own(self) -> list[tuple[bytes, bytes]]:
         found = [(b"x-request-id", self._record.request_id.encode())]

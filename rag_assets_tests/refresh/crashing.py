@@ -78,7 +78,7 @@ def _refresh_on_a_small_disk(path: str, largest: int) -> None:
 def start_refresh_on_a_small_disk(
     path: object, largest: int
 ) -> multiprocessing.process.BaseProcess:
-    """Start a refresh for which every file above `largest` bytes fails to grow, as on a full disk."""
+    """Start a refresh in which no file can grow above `largest` bytes, as on a full disk."""
     process = _context.Process(target=_refresh_on_a_small_disk, args=(str(path), largest))
     process.start()
     return process

@@ -41,9 +41,7 @@ class Browser:
         self.problems: list[str] = []
         targets = self._send("Target.getTargets")["targetInfos"]
         [page] = [target for target in targets if target["type"] == "page"]
-        found = self._send(
-            "Target.attachToTarget", {"targetId": page["targetId"], "flatten": True}
-        )
+        found = self._send("Target.attachToTarget", {"targetId": page["targetId"], "flatten": True})
         self._session = found["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
