@@ -1,5 +1,6 @@
 """What Dagster sees: keys, checks, gate, sensor, several knowledge bases, merging."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -54,7 +55,7 @@ def test_the_graph_is_the_contract(small: SmallBase) -> None:
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
         f"small/{name}" for name in LINEAGE
     }
-    for above, below in zip(LINEAGE[:-1], LINEAGE[1:], strict=True):
+    for above, below in pairwise(LINEAGE):
         assert dg.AssetKey(["small", above]) in graph.get(dg.AssetKey(["small", below])).parent_keys
     for name in LINEAGE:
         node = graph.get(dg.AssetKey(["small", name]))
