@@ -5,7 +5,12 @@ from datetime import UTC, datetime
 from rag_assets.errors import BadRequest, IndexMismatch
 from rag_assets.index.base import OpenVersion, Passage
 from rag_assets.retrieval.base import MAX_K, Hit, QueryEncoder, SearchRequest
-from rag_assets.retrieval.candidates import Candidates, allowed_chunks, find_candidates
+from rag_assets.retrieval.candidates import (
+    DEPTH,
+    Candidates,
+    allowed_chunks,
+    find_candidates,
+)
 from rag_assets.retrieval.fusion import best_first, weighted_sum, z_scores
 
 
@@ -50,6 +55,10 @@ def _fused(candidates: Candidates) -> list[tuple[str, float]]:
     if len(used) == 1:
         [scores] = used.values()
         return best_first(scores)
+    if len(legs["lexical"]) < DEPTH:
+        # All that match are here, so BM25 of the others is 0. Without them a word that only one
+        # passage holds would have no spread, and its match would count for nothing.
+        used["lexical"] = dict.fromkeys(legs["dense"], 0.0) | legs["lexical"]
     signals = {name: z_scores(scores) for name, scores in used.items()}
     return best_first(weighted_sum(signals, dict.fromkeys(signals, 0.5)))
 

@@ -221,7 +221,7 @@ def test_odd_documents_lose_nothing(small: SmallBase) -> None:
     assert "docs/image.md" in reasons
     for query, doc_id in (
         ("what does <|endoftext|> mark", "docs/tokens.md"),
-        ("有給休暇は年に二十日", "docs/cjk.md"),
+        ("有給休暇", "docs/cjk.md"),
         ("summer party 🎉", "docs/emoji.md"),
         ("Küche", "docs/latin.txt"),
     ):
