@@ -15,6 +15,7 @@ class TextBuilder:
         self._headings: list[Heading] = []
         self._pages: list[Page] = []
         self._next_page: int | None = None
+        self._in_list = False
 
     @property
     def text(self) -> str:
@@ -26,6 +27,7 @@ class TextBuilder:
         text = normalise(text)
         if not text or text.isspace():
             return
+        self._in_list = False
         if self._parts:
             gap = "\n" if tight else "\n\n"
             self._parts.append(gap)
@@ -35,6 +37,12 @@ class TextBuilder:
             self._next_page = None
         self._parts.append(text)
         self._length += len(text)
+
+    def item(self, text: str) -> None:
+        """Add an item of a list, mark and all, on the next line if an item stands there."""
+        if text.strip():
+            self.block(text, tight=self._in_list)
+            self._in_list = True
 
     def heading(self, level: int, title: str) -> None:
         """Add a heading, written as markdown does."""

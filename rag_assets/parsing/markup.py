@@ -178,7 +178,7 @@ class _Writer:
         if number is not None:
             self._lists[-1] = number + 1
         lines = words.replace("\n", f"\n{indent}  ")
-        self.builder.block(f"{indent}{mark} {lines}", tight=True)
+        self.builder.item(f"{indent}{mark} {lines}")
 
     def _close_row(self) -> None:
         cells = "".join(self._words).split("\t")[1:]

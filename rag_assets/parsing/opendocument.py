@@ -60,7 +60,7 @@ def _write_list(builder: TextBuilder, element: "_Element") -> None:
         own = [child for child in item if child.tag in {_TEXT + "p", _TEXT + "h"}]
         words = " ".join(_words(child) for child in own)
         if words.strip():
-            builder.block(f"{'  ' * (depth - 1)}- {words}", tight=True)
+            builder.item(f"{'  ' * (depth - 1)}- {words}")
 
 
 def _rows(table: "_Element") -> list[list[str]]:

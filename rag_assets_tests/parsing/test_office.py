@@ -10,14 +10,14 @@ def test_word():
     assert parsed.title == "Leave policy"
     assert parsed.metadata["author"] == "Ines Ruiz"
     assert parsed.text == (
-        "# Leave policy\n\nThirty days a year.\n\n# Carrying over\n- Five days until March\n"
+        "# Leave policy\n\nThirty days a year.\n\n# Carrying over\n\n- Five days until March\n"
         "- None without asking\n\n| Grade | Days |\n| --- | --- |\n| A\\|1 | 30 |\n\n"
         "## Sick leave\n\nTell your lead."
     )
     assert parsed.headings == (
         Heading(0, 1, "Leave policy"),
         Heading(37, 1, "Carrying over"),
-        Heading(146, 2, "Sick leave"),
+        Heading(147, 2, "Sick leave"),
     )
 
 
@@ -55,8 +55,8 @@ def test_open_document():
     parsed = parse(samples.open_document(), "travel.odt")
     assert (parsed.title, parsed.metadata) == ("Travel rules", {"language": "en-GB"})
     assert parsed.text == (
-        "# Travel\n\nBook  early, see [the rules](https://example.org/t).\nAlways.\n- Train first\n"
-        "  - Second class\n\n| City | Rate |\n| --- | --- |\n| Graz | 90 |"
+        "# Travel\n\nBook  early, see [the rules](https://example.org/t).\nAlways.\n\n"
+        "- Train first\n  - Second class\n\n| City | Rate |\n| --- | --- |\n| Graz | 90 |"
     )
 
 
