@@ -8,7 +8,7 @@ from functools import cached_property
 from os import PathLike
 from typing import Any
 
-from rag_assets.answering.litellm_setup import EXTRACTIVE
+from rag_assets.answering.litellm_setup import EXTRACTIVE, load_litellm
 from rag_assets.config import InboxConfig, KnowledgeBaseConfig, ServiceConfig, load_config
 from rag_assets.errors import ConfigError, RagError
 from rag_assets.index.versions import Versions
@@ -177,8 +177,10 @@ class Library:
         for shelf in self.shelves.values():
             try:
                 shelf.knowledge.search("warm up", k=1)
-                if shelf.config.llm.model == EXTRACTIVE:  # others would cost money
+                if shelf.config.llm.model == EXTRACTIVE:
                     shelf.knowledge.answer("warm up")
+                else:
+                    load_litellm()  # seconds; asking the model itself would cost money
             except RagError as error:
                 log.warning("%s is not ready: %s", shelf.name, error)
 

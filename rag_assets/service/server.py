@@ -15,6 +15,7 @@ from rag_assets.service.library import Library
 
 _PATHS = "RAG_SERVICE_CONFIGS"
 _DRAIN_SECONDS = 30
+_BACKLOG = 2048
 
 
 def run(
@@ -38,6 +39,7 @@ def run(
         factory=True,
         host=host,
         port=port,
+        backlog=_BACKLOG,
         workers=workers,
         log_level="warning",
         access_log=False,
@@ -63,12 +65,13 @@ def make_app() -> object:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A listening socket, so that the address is known before the application is loaded."""
+    """A listening socket, so that the address is known before models and indexes are loaded."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(_BACKLOG)  # whoever reads the printed address may connect at once
     except OSError as error:
         listener.close()
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, TypeVar
@@ -9,6 +10,8 @@ from typing import Any, TypeVar
 from fastapi.responses import StreamingResponse
 
 from rag_assets.service.errors import Refusal, refusal_of
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -89,6 +92,8 @@ async def in_time(
         if waiting is not None:
             waiting.cancel()
             await asyncio.wait({waiting})
+            if not waiting.cancelled() and waiting.exception() is not None:
+                log.warning("a stream did not end cleanly: %r", waiting.exception())
         close = getattr(parts, "aclose", None)
         if close is not None:
             await close()

