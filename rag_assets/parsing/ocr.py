@@ -19,6 +19,16 @@ MOST_PAGES = 50  # about 2 s a page
 _INSTALL = "install Tesseract (Debian: apt-get install tesseract-ocr) to have it read"
 
 
+def ocr_state() -> str:
+    """What decides how pictures become text, besides this code: part of the recipe of parsing."""
+    return f"{shutil.which('tesseract') is not None} {languages()}"
+
+
+def languages() -> str:
+    """The languages that Tesseract looks for: $RAG_OCR_LANGUAGES, such as `eng+deu`, or `eng`."""
+    return os.environ.get("RAG_OCR_LANGUAGES", "eng")
+
+
 def parse_image(data: bytes, name: str) -> Parsed:
     """The text in a picture."""
     builder = TextBuilder()
@@ -27,19 +37,18 @@ def parse_image(data: bytes, name: str) -> Parsed:
 
 
 def recognised(image: bytes) -> str:
-    """The text that Tesseract finds in an image file. Languages: $RAG_OCR_LANGUAGES, or `eng`.
+    """The text that Tesseract finds in an image file.
 
     Raises: Unparseable missing_tool, damaged.
     """
     program = shutil.which("tesseract")
     if program is None:
         raise Unparseable("missing_tool", f"it is an image; {_INSTALL}")
-    languages = os.environ.get("RAG_OCR_LANGUAGES", "eng")
     with tempfile.TemporaryDirectory(prefix="rag-assets-") as folder:
         path = Path(folder, "image")
         path.write_bytes(image)
         done = subprocess.run(
-            [program, str(path), "stdout", "-l", languages],
+            [program, str(path), "stdout", "-l", languages()],
             capture_output=True,
             check=False,
             env={**os.environ, "OMP_THREAD_LIMIT": "1"},

@@ -23,6 +23,18 @@ from rag_assets.parsing.spreadsheet import parse_spreadsheet
 from rag_assets.parsing.text import parse_text
 from rag_assets.parsing.xml_ import parse_xml
 
+# Distributions whose version shapes the text of some format: part of the recipe of parsing.
+LIBRARIES = (
+    "charset-normalizer",
+    "lxml",
+    "pypdfium2",
+    "python-calamine",
+    "python-docx",
+    "python-oxmsg",
+    "striprtf",
+    "trafilatura",
+)
+
 PARSERS: dict[str, Parser] = {
     "text/plain": parse_text,
     "text/markdown": parse_markdown,

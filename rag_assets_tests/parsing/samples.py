@@ -82,8 +82,8 @@ def stream(data: bytes, attributes: bytes = b"") -> bytes:
     return b"<</Length %d%s>>stream\n%s\nendstream" % (len(data), attributes, data)
 
 
-def flate(data: bytes) -> bytes:
-    return stream(zlib.compress(data, 9), b"/Filter/FlateDecode")
+def flate(data: bytes, attributes: bytes = b"") -> bytes:
+    return stream(zlib.compress(data, 9), b"/Filter/FlateDecode" + attributes)
 
 
 def _escaped(line: str) -> bytes:

@@ -1,6 +1,10 @@
+import shutil
+
+import pypdfium2
 import pytest
 
 from rag_assets.parsing import Heading, Page, Unparseable, parse
+from rag_assets.parsing.ocr import page_image
 from rag_assets.parsing.pages import repaired
 from rag_assets_tests.parsing import samples
 
@@ -102,6 +106,41 @@ def test_sentences_that_run_on_are_joined_and_nothing_else_is():
         "- an item of a list that is rather long, yes short line",
         "x = 1",
     ]
+
+
+def scan_of(data):
+    """A PDF of pictures of the pages of another one."""
+    document = pypdfium2.PdfDocument(data)
+    objects = {1: b"<</Type/Catalog/Pages 2 0 R>>"}
+    kids = []
+    for index in range(len(document)):
+        header, pixels = page_image(document, index).split(b" 255\n", 1)
+        width, height = header.split()[1:]
+        page = 10 + 3 * index
+        kids.append(b"%d 0 R" % page)
+        objects[page] = (
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources<</XObject<</I %d 0 R>>>>"
+            b"/Contents %d 0 R>>" % (page + 1, page + 2)
+        )
+        size = b"/Width %s/Height %s/BitsPerComponent 8" % (width, height)
+        objects[page + 1] = samples.flate(
+            pixels, b"/Type/XObject/Subtype/Image/ColorSpace/DeviceGray" + size
+        )
+        objects[page + 2] = samples.stream(b"612 0 0 792 0 0 cm /I Do")
+    objects[2] = b"<</Type/Pages/Count %d/Kids[%s]>>" % (len(kids), b" ".join(kids))
+    return samples.pdf_of(objects)
+
+
+def test_a_scan_is_read_by_tesseract_or_says_what_to_install():
+    data = scan_of(samples.pdf([["Thirty days of leave"], ["Five sick days"]]))
+    if shutil.which("tesseract") is None:
+        with pytest.raises(Unparseable, match="install Tesseract"):
+            parse(data, "scan.pdf")
+        return
+    parsed = parse(data, "scan.pdf")
+    assert parsed.text == "Thirty days of leave\n\nFive sick days"
+    assert parsed.metadata == {"pages": 2, "ocr": True}
+    assert [page.number for page in parsed.pages] == [1, 2]
 
 
 def test_a_scan_without_tesseract_says_what_to_install(monkeypatch):
