@@ -4,11 +4,14 @@ import os
 import random
 import shutil
 import signal
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rag_assets.index.checks import differences
+from rag_assets.index.live import LiveIndex
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets_tests.conftest import SmallBase, document
 from rag_assets_tests.refresh.crashing import (
@@ -130,3 +133,49 @@ def test_storage_may_move(template: Path, expected: dict, tmp_path: Path) -> Non
     assert base.refresh()["embeddings"]["computed"] > 0
     assert held(base.root / "elsewhere") == expected
     base.close()
+
+
+def test_readers_see_no_error_while_refreshes_are_killed(template: Path, tmp_path: Path) -> None:
+    """Each call of a reader in another process than the publisher sees one whole version."""
+    base = copy_of(template, tmp_path / "kb")
+    live = LiveIndex(base.root / "store")
+    probe = np.full(384, 384**-0.5, np.float32)
+    stop, errors, seen = threading.Event(), [], []
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                with live.read() as version:
+                    chunk_ids = [chunk_id for chunk_id, _ in version.dense(probe, 50)]
+                    passages = version.passages(chunk_ids)
+                    lexical = version.lexical("requests", 50)
+                    assert len(passages) == min(50, version.manifest.chunks)
+                    version.passages([chunk_id for chunk_id, _ in lexical])
+                    marks = version.passages(version.chunk_ids(["docs/mark.md"]))
+                    seen.append((version.manifest.version, {p.text for p in marks}))
+            except Exception as error:
+                errors.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    rng = random.Random(7)
+    for number in range(6):
+        base.write("mark.md", f"# Mark\n\nThis is mark number {number}.\n")
+        process = start_refresh(base.path)
+        process.join(timeout=None if number % 2 else rng.uniform(0.2, 2.0))
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    while seen[-1][0] < Pipeline(base.configure()).versions.live().version and not errors:
+        stop.wait(0.01)
+    stop.set()
+    reader.join()
+    live.close()
+    base.close()
+    assert errors == []
+    of_version: dict[int, list[set[str]]] = {}
+    for version, texts in seen:
+        of_version.setdefault(version, []).append(texts)
+    # A version always answers the same, and several versions were seen.
+    assert all(texts == group[0] for group in of_version.values() for texts in group)
+    assert len(of_version) >= 3
