@@ -9,6 +9,7 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes, urlsplit
 
 from rag_assets.config import FilesConfig
 from rag_assets.errors import SourceError
+from rag_assets.sources.archives import SEPARATOR, Archives, is_archive
 from rag_assets.sources.base import Entry, Source, within_limit
 from rag_assets.sources.globs import Selection
 from rag_assets.sources.remote import FilesystemUrl, ObjectStoreUrl
@@ -42,11 +43,27 @@ class Directory:
         self._name = config.name
         self._chosen = Selection(config.include, config.exclude)
         self._max_mib = config.max_mib
+        self._archives = Archives()
 
     def scan(self) -> Iterator[Entry]:
-        """Every chosen file. Raises: SourceError when a folder cannot be read."""
+        """Every chosen file, and for an archive its members.
+
+        Raises: SourceError when a folder cannot be read.
+        """
         for entry in self._found():
-            yield within_limit(entry, self._max_mib)
+            if entry.problem is None and is_archive(entry.name):
+                for member in self._archives.members(_path(entry), entry):
+                    if self._takes_member(member, entry):
+                        yield within_limit(member, self._max_mib)
+            elif self._chosen.takes(entry.key) or entry.problem:
+                yield within_limit(entry, self._max_mib)
+
+    def _takes_member(self, member: Entry, archive: Entry) -> bool:
+        """Whether a member is chosen: by its own path, with the archive as a folder in it, or along
+        with the whole archive."""
+        if member.key == archive.key or self._chosen.takes(member.key):
+            return True
+        return self._chosen.takes(archive.key) and self._chosen.allows(member.key)
 
     def _found(self) -> Iterator[Entry]:
         try:
@@ -64,7 +81,7 @@ class Directory:
                 yield _problem_entry(path, key, problem)
             elif os.path.isdir(path):
                 yield from self._below(path, key + "/", entered, links)
-            elif self._chosen.takes(key):
+            elif self._chosen.takes(key) or is_archive(key):
                 yield _entry(path, key, os.stat(path))
 
     def _below(
@@ -87,7 +104,7 @@ class Directory:
                 elif item.is_dir():
                     if self._chosen.enters(key):
                         folders.append((item.path, key + "/"))
-                elif self._chosen.takes(key):
+                elif self._chosen.takes(key) or (is_archive(key) and self._chosen.enters(key)):
                     entry = _file_entry(item, key)
                     if entry is not None:
                         yield entry
@@ -117,9 +134,18 @@ class Directory:
         )
 
     def fetch(self, entry: Entry) -> bytes:
-        """The bytes of a file. Raises: OSError when it cannot be read."""
-        with open(os.fsdecode(unquote_to_bytes(urlsplit(entry.uri).path)), "rb") as file:
+        """The bytes of a file or a member of one. Raises: OSError when it cannot be read."""
+        path = _path(entry)
+        archive, inside, member = path.partition(SEPARATOR)
+        if inside and is_archive(archive) and os.path.isfile(archive):
+            return self._archives.read(archive, member)
+        with open(path, "rb") as file:
             return file.read()
+
+
+def _path(entry: Entry) -> str:
+    """Where an entry's file lies, as its URI tells: keys do not hold every byte of a name."""
+    return os.fsdecode(unquote_to_bytes(urlsplit(entry.uri).path))
 
 
 def _why_not_follow(path: str, real_root: str) -> str | None:

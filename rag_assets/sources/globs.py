@@ -23,6 +23,11 @@ class Selection:
         """Whether the file at this path is listed."""
         return bool(self._include.match(path)) and not self._exclude.match(path)
 
+    def allows(self, path: str) -> bool:
+        """Whether a path that was taken by other means is neither excluded nor hidden."""
+        hidden = any(part.startswith(".") for part in path.split("/"))
+        return not hidden and not self._exclude.match(path)
+
     def enters(self, folder: str) -> bool:
         """Whether anything below this folder could be listed."""
         hidden = folder.rpartition("/")[2].startswith(".")
