@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.incremental import page
-from benchmarks.incremental.corpus import make_corpus
+from benchmarks.incremental.corpus import STEPS, make_corpus
 from benchmarks.incremental.growth import run_growth
 from benchmarks.incremental.kill import run_kill
 from benchmarks.incremental.patching import run_patching
@@ -21,7 +21,7 @@ from benchmarks.incremental.systems import SYSTEMS, Runner
 PARTS = ("steps", "kill", "growth", "patching")
 _WORK = Path(tempfile.gettempdir()) / "benchmark-incremental"
 _KILLED, _PATCHED = 500, 2500
-_GROWTH, _LARGE = (500, 1000, 2000, 5000), 10_000
+_GROWTH, _LARGE = (500, 2000, 5000), 10_000
 
 
 def main() -> None:
@@ -29,6 +29,8 @@ def main() -> None:
     given = _arguments()
     work = given.work.absolute()
     results = Results(given.results or work / "results.jsonl")
+    for key in given.again:
+        results.forget(system=key)
     runner = Runner(given.peers_python, work)
 
     def corpus(documents: int) -> Path:
@@ -41,7 +43,7 @@ def main() -> None:
         for documents in given.documents:
             for repeat in range(given.repeats):
                 for key in given.systems:
-                    run_steps(runner, results, work, corpus(documents), key, repeat)
+                    run_steps(runner, results, work, corpus(documents), key, repeat, given.until)
     if "kill" in given.parts:
         for repeat in range(given.repeats):
             for key in given.systems:
@@ -49,7 +51,7 @@ def main() -> None:
     if "growth" in given.parts:
         for documents in (*_GROWTH, *([_LARGE] if given.large else [])):
             for key in given.systems:
-                run_growth(runner, results, work, corpus(documents), key, given.repeats)
+                run_growth(runner, results, work, corpus(documents), key)
     if "patching" in given.parts:
         run_patching(results, work, corpus(_PATCHED), given.repeats)
     found = page.tables(results)
@@ -63,7 +65,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--documents", type=int, nargs="+", default=[500, 5000])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument(
+        "--again", nargs="+", choices=SYSTEMS, default=[], help="forget what these measured before"
+    )
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--until", choices=STEPS, default=STEPS[-1], help="the last step to do")
     parser.add_argument("--large", action="store_true", help="growth up to 10,000 documents")
     parser.add_argument(
         "--peers-python",

@@ -19,7 +19,7 @@ from rag_assets.refresh.candidate import wanted_version
 def run_patching(results: Results, work: Path, corpus: Path, repeats: int) -> None:
     """Time refreshes after edits of 1 % of a corpus, and the index work of each alone."""
     size = len(list(corpus.glob("*.txt")))
-    where = {"part": "patching", "documents": size}
+    where = {"part": "patching", "documents": size, "system": "core"}
     if results.has(**where, repeat=repeats - 1):
         return
     state, documents = work / "state", work / "documents"

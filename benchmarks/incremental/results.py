@@ -20,6 +20,12 @@ class Results:
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
+    def forget(self, **key: object) -> None:
+        """Drop the measurements with this key, to make them again."""
+        dropped = self._of(key)
+        self._rows = [row for row in self._rows if row not in dropped]
+        self._path.write_text("".join(json.dumps(row) + "\n" for row in self._rows))
+
     def has(self, **key: object) -> bool:
         """Whether there is a measurement with this key."""
         return bool(self._of(key))

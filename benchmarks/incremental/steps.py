@@ -4,24 +4,35 @@ import shutil
 from pathlib import Path
 
 from benchmarks.incremental.corpus import STEPS, apply, settings, texts
+from benchmarks.incremental.growth import edit_five, measured
 from benchmarks.incremental.results import Results
 from benchmarks.incremental.systems import Runner, Task
 
 
 def run_steps(
-    runner: Runner, results: Results, work: Path, corpus: Path, key: str, repeat: int
+    runner: Runner,
+    results: Results,
+    work: Path,
+    corpus: Path,
+    key: str,
+    repeat: int,
+    until: str = STEPS[-1],
 ) -> None:
-    """All steps of one system over a copy of a corpus."""
+    """The steps of one system over a copy of a corpus, from the first to `until`."""
     size = len(list(corpus.glob("*.txt")))
     where = {"part": "steps", "documents": size, "system": key, "repeat": repeat}
-    if results.has(**where, step=STEPS[-1]):
+    if results.has(**where, step=until):
         return
+    results.forget(**where)
     state, documents = work / "state", work / "documents"
     for folder in (state, documents, work / "documents-aside"):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(corpus, documents)
     seen: dict[str, set[str]] = {}
-    for step in STEPS:
+    for step in STEPS[: STEPS.index(until) + 1]:
+        if step == "edit 1 %" and not measured(results, size, key):
+            edit_five(runner, results, Task(state, documents), key)
+            seen["m1"] |= texts(documents, 1)
         apply(step, documents, size)
         chunk, model = settings(step)
         wanted = texts(documents, chunk)
