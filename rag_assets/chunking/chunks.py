@@ -7,12 +7,12 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
-from rag_assets.parsing.base import Heading, Page
 
 from rag_assets.chunking import chunk
 from rag_assets.config import ChunkingConfig
 from rag_assets.fingerprint import recipe
 from rag_assets.incremental import Reuse, fingerprints, reuse
+from rag_assets.parsing.base import Heading, Page
 from rag_assets.records import CHUNKS, digest_of, text_key
 
 if TYPE_CHECKING:
