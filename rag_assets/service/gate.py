@@ -19,6 +19,7 @@ from rag_assets.service.access import Access
 from rag_assets.service.audit import AuditLog
 from rag_assets.service.errors import Refused, refusal_of
 from rag_assets.service.limits import Limits
+from rag_assets.service.logs import request_id
 from rag_assets.service.metrics import Metrics
 from rag_assets.service.record import Record
 from rag_assets.service.tracing import Tracing
@@ -60,6 +61,7 @@ class Gate:
         client = scope["client"][0] if scope.get("client") else None
         record = Record.begun(scope["method"], scope["path"], headers, client)
         scope.setdefault("state", {})["record"] = record
+        request_id.set(record.request_id)
         span = self._keeping.tracing.begin(record, headers)
         reply = _Reply(send, record, lambda: self._finish(scope, record, reply, span))
         try:

@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     WithJsonSchema,
@@ -25,9 +26,9 @@ _SCALAR = {"type": ["string", "number", "boolean"]}
 _NUMBER = {"type": "number"}
 _LIST = {
     "anyOf": [
-        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100},
-        {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 100},
-        {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 100},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+        {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
     ]
 }
 
@@ -54,10 +55,10 @@ _CONDITION = {
     "type": "object",
     "minProperties": 1,
     "maxProperties": 1,
-    "propertyNames": {"pattern": r"^[^$\ud800-\udfff]+$", "maxLength": 200},
+    "propertyNames": {"pattern": r"^(?!\$)"},
     "additionalProperties": {"anyOf": [_SCALAR, *_OPERATORS]},
 }
-_CONDITIONS = {"type": "array", "items": _CONDITION, "minItems": 2, "maxItems": 10}
+_CONDITIONS = {"type": "array", "items": _CONDITION, "minItems": 2}
 
 WHERE_SCHEMA = {
     "description": (
@@ -85,6 +86,14 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION, pattern=r"\S"
 Group = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+def _whole(value: object) -> object:
+    """To JSON 5.0 is a whole number like 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)  # after Field, so that its bounds stay in the OpenAPI document
+
+
 class Body(BaseModel):
     """A request body: unknown fields are refused, values are not coerced from other types."""
 
@@ -94,7 +103,7 @@ class Body(BaseModel):
 class Options(Body):
     """What searching and answering have in common."""
 
-    k: Annotated[int, Field(ge=1, le=MAX_K, description="How many passages.")] | None = None
+    k: Annotated[int, Field(ge=1, le=MAX_K, description="How many passages."), WHOLE] | None = None
     where: Where | None = None
     groups: (
         Annotated[
@@ -107,7 +116,8 @@ class Options(Body):
         | None
     ) = None
     version: (
-        Annotated[int, Field(ge=1, le=2**31, description="Instead of the live version.")] | None
+        Annotated[int, Field(ge=1, le=2**31, description="Instead of the live version."), WHOLE]
+        | None
     ) = None
     mode: Mode | None = None
     knowledge_base: Annotated[str, Field(max_length=200)] | None = None
@@ -158,6 +168,12 @@ class DocumentBody(Body):
         Annotated[str, Field(max_length=200, description="A file name to tell the type by.")] | None
     ) = None
 
+
+EVENT_SCHEMA = {
+    "type": "object",
+    "description": "One server-sent event; its data is JSON.",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+}
 
 # -- responses -----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from rag_assets.errors import ConfigError
 from rag_assets.service.access import Access
 from rag_assets.service.keys import KeyStore
 from rag_assets.service.library import Library
+from rag_assets.service.logs import log_as_json
 
 _PATHS = "RAG_SERVICE_CONFIGS"
 _DRAIN_SECONDS = 30
@@ -41,7 +42,7 @@ def run(
         port=port,
         backlog=_BACKLOG,
         workers=workers,
-        log_level="warning",
+        log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
@@ -61,6 +62,7 @@ def make_app() -> object:
     """The application of the files that `run` was given; called in every worker."""
     from rag_assets.service.app import create_app
 
+    log_as_json()
     return create_app(os.environ[_PATHS].split(os.pathsep))
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, TypeVar
 
+import anyio
 from fastapi.responses import StreamingResponse
 
 from rag_assets.service.errors import Refusal, refusal_of
@@ -21,6 +22,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MEDIA_TYPE = "text/event-stream"
 PING = ": ping\n\n"
 
+_WIND_UP = 10.0  # seconds to stop a model whose answer nobody waits for
 _QUIET = 15.0  # seconds; proxies close a connection that says nothing for 30 to 60
 
 
@@ -59,7 +61,8 @@ async def respond(
             failed(refusal)
             yield event(refusal.body, "error" if named else None)
         finally:
-            await timed.aclose()
+            with anyio.CancelScope(shield=True):
+                await timed.aclose()
 
     return StreamingResponse(events(), media_type=MEDIA_TYPE, headers=HEADERS)
 
@@ -89,14 +92,21 @@ async def in_time(
                 return
             yield finished.result()
     finally:
-        if waiting is not None:
-            waiting.cancel()
-            await asyncio.wait({waiting})
-            if not waiting.cancelled() and waiting.exception() is not None:
-                log.warning("a stream did not end cleanly: %r", waiting.exception())
-        close = getattr(parts, "aclose", None)
-        if close is not None:
-            await close()
+        # Shielded: a caller who left cancels this task, again and again, also while it cleans up.
+        with anyio.move_on_after(_WIND_UP, shield=True):
+            await _end(parts, waiting)
+
+
+async def _end(parts: AsyncIterator[T], waiting: asyncio.Task[T] | None) -> None:
+    """Stop the step that `parts` is in, then close it."""
+    if waiting is not None:
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        if not waiting.cancelled() and waiting.exception() is not None:
+            log.debug("a stream was stopped in the middle", exc_info=waiting.exception())
+    close = getattr(parts, "aclose", None)
+    if close is not None:
+        await close()
 
 
 async def _next(parts: AsyncIterator[T]) -> T:

@@ -130,6 +130,10 @@ def open_tracing() -> Tracing:
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         return NoTracing()
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    if protocol not in ("grpc", "http/protobuf"):
+        raise ConfigError(
+            f"OTEL_EXPORTER_OTLP_PROTOCOL: expected grpc or http/protobuf, found {protocol}"
+        )
     try:
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource
         from opentelemetry.sdk.trace import TracerProvider

@@ -14,6 +14,7 @@ from rag_assets.service.context import Call, call_of
 from rag_assets.service.library import Shelf
 from rag_assets.service.routes.responses import refusals
 from rag_assets.service.schemas import (
+    EVENT_SCHEMA,
     AnswerBody,
     AnswerOut,
     FeedbackBody,
@@ -56,7 +57,7 @@ async def search(body: SearchBody, call: Asked) -> Response:
         200: {
             "content": {
                 streaming.MEDIA_TYPE: {
-                    "schema": {"type": "string"},
+                    "schema": EVENT_SCHEMA,
                     "example": 'event: text\ndata: {"text": "You get 28 days"}\n\n',
                 }
             },

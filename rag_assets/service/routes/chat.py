@@ -16,7 +16,7 @@ from rag_assets.service.chat import ChatBody, RagOptions
 from rag_assets.service.context import Call, call_of
 from rag_assets.service.library import Shelf
 from rag_assets.service.routes.responses import refusals
-from rag_assets.service.schemas import CompletionOut, ModelOut, ModelsOut
+from rag_assets.service.schemas import EVENT_SCHEMA, CompletionOut, ModelOut, ModelsOut
 from rag_assets.service.tasks import complete_task
 
 router = APIRouter(tags=["OpenAI-compatible"])
@@ -28,7 +28,7 @@ Asked = Annotated[Call, Depends(call_of)]
     response_model=CompletionOut,
     responses={
         200: {
-            "content": {streaming.MEDIA_TYPE: {"schema": {"type": "string"}}},
+            "content": {streaming.MEDIA_TYPE: {"schema": EVENT_SCHEMA}},
             "description": "A completion; with `stream`, its chunks as server-sent events.",
         },
         **refusals(404, 409, 502, 503),

@@ -1,0 +1,55 @@
+"""schemathesis finds nothing: every status, shape and refusal is as the OpenAPI document says."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    missing_required_header,
+    negative_data_rejection,
+    positive_data_acceptance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    missing_required_header,
+]
+
+
+# That the last message must be the user's and have some text is beyond JSON Schema.
+EXCEPT = {"/v1/chat/completions": [positive_data_acceptance]}
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_the_service_keeps_to_its_document(shared: str, mode: GenerationMode) -> None:
+    document = schemathesis.openapi.from_url(f"{shared}/openapi.json")
+    operations = [found.ok() for found in document.get_all_operations()]
+    assert len(operations) == 13
+    for operation in operations:
+        checks = [check for check in CHECKS if check not in EXCEPT.get(operation.path, ())]
+
+        @settings(
+            max_examples=20,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.generate],
+        )
+        @given(case=operation.as_strategy(mode))
+        def keeps_to_it(case: schemathesis.Case, checks: list = checks) -> None:
+            case.call_and_validate(checks=checks, timeout=60)
+
+        if mode is GenerationMode.POSITIVE or operation.body or len(operation.query):
+            keeps_to_it()
