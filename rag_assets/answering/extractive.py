@@ -23,6 +23,11 @@ _RANK_WEIGHT = 0.15  # the best passage's bonus over one infinitely far down
 _MEANING_WEIGHT = 1.0  # cosine of sentence and question, where an encoder is given
 _ENCODED = 24  # sentences compared by meaning: those that score best by words and rank
 _ENOUGH = 0.34  # coverage of the question's words below which nothing was said about it
+# Words that make a question one, and so stand in no answer; by stem.
+_ASKING = frozenset(
+    "how mani much what which who whom whose when where whi do doe did can could should would will"
+    " am i my me we our you your go get".split()
+)
 _ENOUGH_MEANING = 0.45  # cosine from which a sentence answers whatever its words
 
 
@@ -80,7 +85,8 @@ def extract_answer(
 
 def _by_words(question: str, passages: Sequence[PromptPassage]) -> list[_Candidate]:
     """Every sentence, scored by the rare words it shares with the question and by rank."""
-    asked = dict.fromkeys(terms(question))
+    every = dict.fromkeys(terms(question))
+    asked = [term for term in every if term not in _ASKING] or list(every)
     found = [
         (place, passage, sentence)
         for place, passage in enumerate(passages)

@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 
 from rag_assets.index.base import Manifest
-from rag_assets.index.build import CHROMA, LEXICAL
+from rag_assets.index.build import LAYOUT, LEXICAL
 from rag_assets.index.dense import DenseIndex
+from rag_assets.index.homes import CHROMA
 from rag_assets.index.lexical import LexicalIndex, terms
 from rag_assets.index.live import SealedVersion
 from rag_assets.index.passages import PassageStore
@@ -136,7 +137,7 @@ def make_version(
         dimension=encoder.dimension,
         space="cosine",
         chroma_version="",
-        layout=1,
+        layout=LAYOUT,
         documents=len(docs),
         chunks=len(ids),
         chunk_ids_digest="",
