@@ -177,9 +177,9 @@ def watch(
 
 
 _DEMO_QUESTIONS = (
-    "How many vacation days do I get, and how many can I carry over?",
-    "What should I do when my laptop is stolen?",
-    "Which hotel price per night does the travel policy allow?",
+    "How many days of annual leave do employees get?",
+    "How long is the probation period?",
+    "How much is the learning budget per year?",
 )
 
 
