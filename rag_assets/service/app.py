@@ -66,6 +66,9 @@ def create_app(config_paths: Sequence[str | PathLike[str]] = ()) -> FastAPI:
         ).routes
     )
     errors.install(app)
+    document = app.openapi()  # made once, and served as it is here
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{}, {"key": []}]
     keeping = GateKeeping(
         access, service.limits, service.audit, service.metrics, tracing, config.limits
     )

@@ -89,25 +89,28 @@ class AuditLog:
         if not self.directory.exists():
             return Verdict(0, 0, None)
         try:
-            with self._locked():
-                return self._verify()
+            with self._locked():  # briefly: requests wait for it
+                files = [(path, path.stat().st_size) for path in _files(self.directory)]
+                start, head = self._read_link(_START), self._read_link(_HEAD)
+            return self._verify(files, start, head)
         except OSError as error:
             raise StorageError(
                 f"{self.directory}: the audit log cannot be read ({error.strerror})"
             ) from error
 
-    def _verify(self) -> Verdict:
-        files = _files(self.directory)
-        last = self._read_link(_START)
-        before, lines = last, 0
-        for path in files:
-            for row, raw in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    def _verify(self, files: list[tuple[Path, int]], start: Link, head: Link) -> Verdict:
+        """Follow the chain from `start` to `head`; files: with the bytes of them that count."""
+        before = last = start
+        lines = 0
+        for path, size in files:
+            with path.open("rb") as file:
+                rows = file.read(size).split(b"\n")[:-1]
+            for row, raw in enumerate(rows, start=1):
                 problem = self._broken(last, raw)
                 if problem:
                     return Verdict(len(files), lines, f"{path}, line {row}: {problem}")
                 before, last = last, Link(last.number + 1, json.loads(raw)["hash"])
                 lines += 1
-        head = self._read_link(_HEAD)
         # A process killed between a line and HEAD leaves HEAD one behind.
         if head not in (last, before):
             problem = (
