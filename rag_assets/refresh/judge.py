@@ -5,6 +5,7 @@ index/reports/000042.json    every query's ranking, under a key that names what 
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import polars as pl
@@ -15,9 +16,10 @@ from rag_assets.evaluation.gate import judge_quality, judge_regression
 from rag_assets.evaluation.report import EvalReport, QueryResult
 from rag_assets.evaluation.significance import paired_difference
 from rag_assets.fingerprint import recipe
-from rag_assets.index.base import CheckOutcome, OpenVersion
+from rag_assets.index.base import CheckOutcome
 from rag_assets.index.build import LAYOUT
 from rag_assets.index.live import LiveIndex
+from rag_assets.index.passages import PassageStore
 from rag_assets.index.versions import write_atomically
 from rag_assets.records import digest_of
 from rag_assets.refresh.pipeline import Pipeline
@@ -27,26 +29,12 @@ _WORST = 10
 
 def make_report(pipeline: Pipeline, version: int) -> list[EvalReport]:
     """One report an eval set; read from disk when this version was judged the same way before."""
-    live = LiveIndex(pipeline.storage)
-    try:
-        with live.read(version) as opened:
-            sets = _eval_sets(pipeline, opened)
-            key = _key(pipeline, version, sets)
-            known = _stored(pipeline, version, key, sets)
-            if known is not None:
-                return known
-            reports = [
-                evaluate_version(
-                    opened,
-                    eval_set,
-                    pipeline.encoder(),
-                    pipeline.config.retrieval,
-                    pipeline.config.evaluation.gate,
-                )
-                for eval_set in sets
-            ]
-    finally:
-        live.close()
+    sets = _eval_sets(pipeline, version)
+    key = _key(pipeline, version, sets)
+    known = _stored(pipeline, version, key, sets)
+    if known is not None:
+        return known
+    reports = _evaluated(pipeline, version, sets)
     _store(pipeline, version, key, reports)
     return reports
 
@@ -158,9 +146,11 @@ def plotted(
 # -- evidence on disk ------------------------------------------------------------------------------
 
 
-def _eval_sets(pipeline: Pipeline, opened: OpenVersion) -> list[EvalSet]:
+def _eval_sets(pipeline: Pipeline, version: int) -> list[EvalSet]:
+    pipeline.versions.manifest(version)  # says which versions there are when this one is not
     sources = [source.name for source in pipeline.config.sources]
-    doc_ids = opened.document_ids()
+    with closing(PassageStore.open(pipeline.versions.directory(version))) as passages:
+        doc_ids = passages.document_ids()
     return [
         load_eval_set(entry.path, entry.format, sources, doc_ids)
         for entry in pipeline.config.evaluation.eval_sets
@@ -270,6 +260,10 @@ def summary(pipeline: Pipeline, version: int) -> dict[str, Any]:
 
 def evaluated(pipeline: Pipeline, version: int) -> list[EvalReport]:
     """Fresh reports of any kept version; nothing is stored."""
+    return _evaluated(pipeline, version, _eval_sets(pipeline, version))
+
+
+def _evaluated(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> list[EvalReport]:
     live = LiveIndex(pipeline.storage)
     try:
         with live.read(version) as opened:
@@ -281,7 +275,7 @@ def evaluated(pipeline: Pipeline, version: int) -> list[EvalReport]:
                     pipeline.config.retrieval,
                     pipeline.config.evaluation.gate,
                 )
-                for eval_set in _eval_sets(pipeline, opened)
+                for eval_set in sets
             ]
     finally:
         live.close()
