@@ -112,7 +112,117 @@ class InboxConfig(SourceConfig):
     delete_guard: Fraction = 1.0
 
 
-AnySource = Annotated[FilesConfig | RecordsConfig | InboxConfig, Field(discriminator="type")]
+class SqlConfig(SourceConfig):
+    """One document a row of a query, from any database that SQLAlchemy has a driver for.
+
+    text, title, uri: a column, or a template such as "{subject}: {body}". updated_at: a column that
+    changes with the row; without one every text is read to see what changed. metadata_columns:
+    columns that become metadata.
+    """
+
+    type: Literal["sql"]
+    url: Annotated[str, Field(min_length=1)]
+    query: Annotated[str, Field(min_length=1)]
+    id: str = "id"
+    text: str = "text"
+    title: str | None = None
+    uri: str | None = None
+    updated_at: str | None = None
+    metadata_columns: list[str] = []
+
+
+class HttpSettings(Section):
+    """How a source talks to web servers.
+
+    interval: seconds between two requests to one host. allow_private: whether addresses of private
+    networks may be asked; names are resolved once and the address is checked, redirects too.
+    """
+
+    interval: Annotated[float, Field(ge=0)] = 0.0
+    timeout: Annotated[float, Field(gt=0)] = 20.0
+    allow_private: bool = False
+    headers: dict[str, str] = {}
+
+
+class WebConfig(SourceConfig):
+    """Pages of a site, from its sitemaps or by following links within `prefix`.
+
+    start: pages or sitemaps. prefix: what addresses must begin with; the folder of the first start
+    page when empty. path: where pages are kept between scans; STORAGE/web/NAME when empty.
+    """
+
+    type: Literal["web"]
+    start: Annotated[list[str], Field(min_length=1)]
+    prefix: str = ""
+    max_pages: Annotated[int, Field(ge=1)] = 2000
+    http: HttpSettings = HttpSettings(interval=0.5)
+    path: str = ""
+
+
+class FeedConfig(SourceConfig):
+    """Articles of RSS and Atom feeds. They stay when they roll off the feed.
+
+    articles: fetch the page that an item links to, instead of what the feed holds of it.
+    path: where articles are kept; STORAGE/feed/NAME when empty.
+    """
+
+    type: Literal["feed"]
+    feeds: Annotated[list[str], Field(min_length=1)]
+    articles: bool = True
+    http: HttpSettings = HttpSettings(interval=0.5)
+    path: str = ""
+
+
+class Pagination(Section):
+    """How a REST API gives its next page.
+
+    link_header: `Link: <…>; rel="next"`. next_url: the address lies at `path` in the answer.
+    cursor: the value at `path` goes into the parameter `param`. page, offset: `param` counts from
+    `first`, by 1 or by the number of records. more: path of a flag that is false on the last page.
+    """
+
+    kind: Literal["none", "link_header", "next_url", "cursor", "page", "offset"] = "none"
+    path: str = ""
+    param: str = ""
+    first: int = 1
+    more: str = ""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Pagination":
+        if self.kind in {"next_url", "cursor"} and not self.path:
+            raise ValueError(f"kind {self.kind!r} needs path")
+        if self.kind in {"cursor", "page", "offset"} and not self.param:
+            raise ValueError(f"kind {self.kind!r} needs param")
+        return self
+
+
+class RestConfig(SourceConfig):
+    """Records of any REST API that answers in JSON.
+
+    records: where the list lies in an answer, such as data.items; the answer itself when empty.
+    id, updated_at: paths in a record. text, title, uri: a path, or a template such as
+    "{subject}: {user.name}". deleted: field → values that mark a record as deleted.
+    """
+
+    type: Literal["rest"]
+    url: Annotated[str, Field(pattern="^https?://")]
+    params: dict[str, str | int] = {}
+    records: str = ""
+    id: str = "id"
+    text: str = "text"
+    title: str | None = None
+    uri: str | None = None
+    updated_at: str | None = None
+    deleted: dict[str, list[str | int | bool]] = {}
+    metadata_fields: list[str] = []
+    pagination: Pagination = Pagination()
+    http: HttpSettings = HttpSettings()
+
+
+AnySource = Annotated[
+    FilesConfig | RecordsConfig | InboxConfig | SqlConfig | WebConfig | FeedConfig | RestConfig,
+    Field(discriminator="type"),
+]
 
 
 class ChunkProfile(Section):
@@ -442,7 +552,7 @@ def _expand(value: Any, where: tuple[str, ...], problems: list[str]) -> Any:
 
 def _in_words(error: Any) -> str:
     """One pydantic error as `key: what is wrong, what was expected`."""
-    tags = {"files", "records", "inbox"}
+    tags = {"files", "records", "inbox", "sql", "web", "feed", "rest"}
     key = ".".join(str(part) for part in error["loc"] if part not in tags) or "the file"
     found = error.get("input")
     kind = error["type"]
@@ -473,27 +583,22 @@ def _with_absolute_paths(
                 problems.append(f"{key}: no such {kind}: {full}")
         return full
 
-    def inbox(source: InboxConfig, key: str) -> str:
+    def own(source: InboxConfig | WebConfig | FeedConfig, key: str) -> str:
         """Made when first written to, so it need not exist."""
-        full = resolved(source.path or f"{config.storage.rstrip('/')}/inbox/{source.name}")
+        full = resolved(source.path or f"{config.storage.rstrip('/')}/{source.type}/{source.name}")
         if _URL.match(full):
-            problems.append(f"{key}: expected a local directory for pushed documents: {full}")
+            problems.append(f"{key}: expected a local directory to keep documents in: {full}")
         return full
 
-    sources = [
-        source.model_copy(
-            update={
-                "path": inbox(source, f"sources.{i}.path")
-                if isinstance(source, InboxConfig)
-                else existing(
-                    source.path,
-                    f"sources.{i}.path",
-                    "directory" if source.type == "files" else "file",
-                )
-            }
-        )
-        for i, source in enumerate(config.sources)
-    ]
+    def located(source: SourceConfig, key: str) -> SourceConfig:
+        if isinstance(source, InboxConfig | WebConfig | FeedConfig):
+            return source.model_copy(update={"path": own(source, key)})
+        if isinstance(source, FilesConfig | RecordsConfig):
+            kind = "directory" if isinstance(source, FilesConfig) else "file"
+            return source.model_copy(update={"path": existing(source.path, key, kind)})
+        return source
+
+    sources = [located(source, f"sources.{i}.path") for i, source in enumerate(config.sources)]
     sets = [
         entry.model_copy(update={"path": existing(entry.path, f"evaluation.sets.{i}", "file")})
         for i, entry in enumerate(config.evaluation.eval_sets)
