@@ -3,11 +3,24 @@
 from collections.abc import Callable
 from typing import Any
 
-from rag_assets.config import FilesConfig, InboxConfig, RecordsConfig, SourceConfig
+from rag_assets.config import (
+    FeedConfig,
+    FilesConfig,
+    InboxConfig,
+    RecordsConfig,
+    RestConfig,
+    SourceConfig,
+    SqlConfig,
+    WebConfig,
+)
 from rag_assets.sources.base import Entry, Source
+from rag_assets.sources.feed import FeedSource
 from rag_assets.sources.files import open_files
 from rag_assets.sources.inbox import InboxSource
 from rag_assets.sources.records import RecordsSource
+from rag_assets.sources.rest import RestSource
+from rag_assets.sources.sql import SqlSource
+from rag_assets.sources.web import WebSource
 
 __all__ = ["Entry", "Source", "open_source"]
 
@@ -16,6 +29,10 @@ OPENERS: dict[type[SourceConfig], Callable[[Any], Source]] = {
     FilesConfig: open_files,
     RecordsConfig: RecordsSource,
     InboxConfig: InboxSource,
+    SqlConfig: SqlSource,
+    WebConfig: WebSource,
+    FeedConfig: FeedSource,
+    RestConfig: RestSource,
 }
 
 

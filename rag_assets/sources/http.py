@@ -1,0 +1,178 @@
+"""Reading from web servers that may be slow, wrong or hostile.
+
+An address is resolved once, checked, and connected to as it was checked: a name that points into a
+private network, at once or at the second look, is refused, and so is a redirect to one.
+"""
+
+import contextlib
+import gzip
+import http.client
+import io
+import ipaddress
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin, urlsplit
+
+from rag_assets.config import HttpSettings
+from rag_assets.errors import SourceError
+
+MOST_BYTES = 64 << 20
+_MOST_REDIRECTS = 5
+_ATTEMPTS = 4
+_SLOWEST = 10  # times the timeout that a whole answer may take
+_LONGEST_WAIT = 60.0  # seconds that a server may make us wait before it counts as down
+_AGENT = "rag-assets (+https://pypi.org/project/rag-assets/)"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server answered: status, headers by lower-case name, body, and the final address."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+
+class Unreachable(SourceError):
+    """A server did not give an answer that can be used."""
+
+
+class HttpClient:
+    """GET requests with retries, limits and manners. Not for use by several threads at once."""
+
+    def __init__(self, settings: HttpSettings, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._settings = settings
+        self._sleep = sleep
+        self._asked: dict[str, float] = {}
+
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
+        """The answer to a GET, redirects followed; 2xx, 304, 404 and 410 are answers.
+
+        Too many requests, server errors and broken connections are tried again, after as long as
+        the server asks. Raises: Unreachable for every other answer, and when tries run out.
+        """
+        problem = ""
+        for attempt in range(_ATTEMPTS):
+            wait = 0.5 * 2**attempt
+            try:
+                reply = self._followed(url, dict(headers or {}))
+            except (OSError, http.client.HTTPException, zlib.error) as error:
+                problem = f"{type(error).__name__}: {error}"
+            else:
+                if reply.status < 400 or reply.status in {404, 410}:
+                    return reply
+                problem = f"status {reply.status}"
+                if reply.status != 429 and reply.status < 500:
+                    break
+                wait = max(wait, _retry_after(reply.headers))
+            if wait > _LONGEST_WAIT or attempt + 1 == _ATTEMPTS:
+                break
+            self._sleep(wait)
+        raise Unreachable(f"{url}: no usable answer ({problem})")
+
+    def _followed(self, url: str, headers: dict[str, str]) -> Reply:
+        origin = urlsplit(url).netloc
+        for _ in range(_MOST_REDIRECTS):
+            own = self._settings.headers if urlsplit(url).netloc == origin else {}
+            reply = self._once(url, {"User-Agent": _AGENT, **own, **headers})
+            target = reply.headers.get("location")
+            if reply.status not in {301, 302, 303, 307, 308} or not target:
+                return reply
+            url = urljoin(url, target)
+        raise Unreachable(f"{url}: more than {_MOST_REDIRECTS} redirects")
+
+    def _once(self, url: str, headers: dict[str, str]) -> Reply:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise Unreachable(f"{url}: expected an http:// or https:// address")
+        self._keep_distance(parts.netloc)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        connection = http.client.HTTPConnection(parts.hostname, port)
+        with contextlib.closing(connection):
+            connection.sock = self._connected(parts.scheme, parts.hostname, port)
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            sent = {"Host": parts.netloc.rpartition("@")[2], "Accept-Encoding": "gzip", **headers}
+            connection.request("GET", path, headers=sent)
+            answer = connection.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            body = self._body(url, answer, found.get("content-encoding", ""))
+            return Reply(answer.status, found, body, url)
+
+    def _connected(self, scheme: str, host: str, port: int) -> socket.socket:
+        """A connection to an address of the host that may be asked."""
+        addresses = [info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        for address in addresses:
+            if not self._settings.allow_private and not _is_public(str(address)):
+                raise Unreachable(
+                    f"{host} is at the private address {address}; set http.allow_private to read"
+                    " from it"
+                )
+        plain = self._first_open([str(address) for address in addresses], port)
+        if scheme == "http":
+            return plain
+        return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+
+    def _first_open(self, addresses: list[str], port: int) -> socket.socket:
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return socket.create_connection((address, port), self._settings.timeout)
+        return socket.create_connection((addresses[-1], port), self._settings.timeout)
+
+    def _body(self, url: str, answer: http.client.HTTPResponse, encoding: str) -> bytes:
+        """The whole body, unpacked.
+
+        Raises: Unreachable above the limit, OSError when it is cut off or comes too slowly.
+        """
+        deadline = time.monotonic() + _SLOWEST * self._settings.timeout
+        body = bytearray()
+        while part := answer.read(1 << 16):
+            body += part
+            if len(body) > MOST_BYTES:
+                raise Unreachable(f"{url}: more than {MOST_BYTES >> 20} MiB")
+            if time.monotonic() > deadline:
+                raise OSError("the answer comes too slowly")
+        if answer.length:
+            raise http.client.IncompleteRead(bytes(body), answer.length)
+        return _unpacked(url, bytes(body)) if encoding == "gzip" and body else bytes(body)
+
+    def _keep_distance(self, host: str) -> None:
+        """Wait until the interval since the last request to a host is over."""
+        now = time.monotonic()
+        wait = self._asked.get(host, -self._settings.interval) + self._settings.interval - now
+        if wait > 0:
+            self._sleep(wait)
+        self._asked[host] = now + max(wait, 0.0)
+
+
+def _is_public(address: str) -> bool:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_global and not found.is_multicast
+
+
+def _unpacked(url: str, body: bytes) -> bytes:
+    try:
+        body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(MOST_BYTES + 1)
+    except EOFError as error:
+        raise OSError(f"the packed body is cut off: {error}") from error
+    if len(body) > MOST_BYTES:
+        raise Unreachable(f"{url}: more than {MOST_BYTES >> 20} MiB")
+    return body
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that a server asks to wait."""
+    value = headers.get("retry-after", "")
+    if value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0

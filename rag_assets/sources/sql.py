@@ -1,0 +1,174 @@
+"""Source `sql`: one document a row of a query, from any database SQLAlchemy has a driver for.
+
+One SELECT is one snapshot, so a row that a slow transaction commits late, with an old time, shows
+in the next scan like any other: tokens are compared, not ordered.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from rag_assets.config import SqlConfig
+from rag_assets.errors import SourceError
+from rag_assets.sources.base import Entry
+from rag_assets.sources.fields import scalar_of, text_at, written
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_PAGE = 5000  # rows in memory while listing
+_FETCHED = 200  # rows read at once when a text is asked for; the next ones are usually wanted too
+
+
+class SqlSource:
+    """The rows of a query. Keys are the values of the id column.
+
+    With `updated_at` a scan reads ids, times and metadata only; without it, every text.
+    """
+
+    def __init__(self, config: SqlConfig) -> None:
+        self._config = config
+        self._keys: dict[str, Any] = {}
+        self._order: list[str] = []
+        self._places: dict[str, int] = {}
+        self._page: dict[str, bytes] = {}
+
+    def scan(self) -> Iterator[Entry]:
+        """Every row. Raises: SourceError when the query fails or ends early."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        self._keys, self._page = {}, {}
+        seen: set[str] = set()
+        try:
+            for number, row in enumerate(self._rows(), start=1):
+                entry = self._entry(row, number, seen)
+                seen.add(entry.key)
+                if entry.problem is None:
+                    self._keys[entry.key] = row[self._config.id]
+                yield entry
+        except (SQLAlchemyError, KeyError) as error:
+            raise self._failed(error) from error
+        self._order = sorted(self._keys)
+        self._places = {key: place for place, key in enumerate(self._order)}
+
+    def fetch(self, entry: Entry) -> bytes:
+        """The text of a row. Raises: SourceError when it is gone or cannot be read."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if entry.key not in self._page:
+            if entry.key not in self._places:
+                for _ in self.scan():
+                    continue
+            try:
+                self._page = self._texts(self._neighbours(entry.key))
+            except (SQLAlchemyError, KeyError) as error:
+                raise self._failed(error) from error
+        if entry.key not in self._page:
+            raise SourceError(f"{entry.uri}: the row is gone; refresh again")
+        return self._page[entry.key]
+
+    def _rows(self) -> Iterator[Mapping[str, Any]]:
+        """All rows, in pages, with the columns that a listing needs."""
+        from sqlalchemy import text
+
+        names = self._listed_columns()
+        columns = "*" if names is None else ", ".join(map(self._quoted, names))
+        statement = text(f"SELECT {columns} FROM ({self._query}) AS listed")
+        with self._engine.connect() as connection:
+            result = connection.execution_options(yield_per=_PAGE).execute(statement)
+            # Plain dicts: SQLAlchemy's own mappings take twice as long to look into.
+            found = list(result.keys())
+            for row in result:
+                yield dict(zip(found, row, strict=True))
+
+    def _listed_columns(self) -> list[str] | None:
+        """The columns of a listing, None for all: a template may name any."""
+        config = self._config
+        templates = (config.title or "", config.uri or "")
+        if config.updated_at is None or any("{" in template for template in templates):
+            return None
+        wanted = [config.id, config.updated_at, config.title, config.uri, *config.metadata_columns]
+        return list(dict.fromkeys(name for name in wanted if name))
+
+    def _entry(self, row: Mapping[str, Any], number: int, seen: set[str]) -> Entry:
+        config = self._config
+        identity = written(row[config.id]).strip()
+        problem = None
+        key = identity
+        if not identity:
+            problem = f"row {number} has no id in column {config.id!r}"
+        elif identity in seen:
+            problem = f"duplicate id {identity!r}: row {number} has the id of an earlier row"
+        if problem:
+            key = f"{identity}#row-{number}"
+        size = None
+        if config.updated_at is not None:
+            token = written(row[config.updated_at])
+        else:
+            data = text_at(row, config.text).encode()
+            token, size = hashlib.sha256(data).hexdigest()[:32], len(data)
+            if not data.strip():
+                problem = problem or f"row {number} has no text"
+        metadata = {name: scalar_of(row[name]) for name in config.metadata_columns}
+        return Entry(
+            key=key,
+            uri=text_at(row, config.uri) or f"sql://{config.name}/{_quoted(key)}",
+            name=f"{key}.txt",
+            token=token,
+            size=size,
+            modified_at=None,
+            title=text_at(row, config.title) or None,
+            metadata={name: value for name, value in metadata.items() if value is not None},
+            problem=problem,
+        )
+
+    def _neighbours(self, key: str) -> list[Any]:
+        place = self._places.get(key)
+        if place is None:
+            return []
+        return [self._keys[near] for near in self._order[place : place + _FETCHED]]
+
+    def _texts(self, identities: list[Any]) -> dict[str, bytes]:
+        from sqlalchemy import bindparam, text
+
+        statement = text(
+            f"SELECT * FROM ({self._query}) AS listed"
+            f" WHERE {self._quoted(self._config.id)} IN :identities"
+        ).bindparams(bindparam("identities", expanding=True))
+        with self._engine.connect() as connection:
+            rows = connection.execute(statement, {"identities": identities}).mappings()
+            return {
+                written(row[self._config.id]).strip(): text_at(row, self._config.text).encode()
+                for row in rows
+            }
+
+    def _quoted(self, name: str) -> str:
+        return self._engine.dialect.identifier_preparer.quote(name)
+
+    @property
+    def _query(self) -> str:
+        # A colon would be read as the beginning of a parameter.
+        return self._config.query.strip().rstrip(";").replace(":", r"\:")
+
+    @cached_property
+    def _engine(self) -> "Engine":
+        from sqlalchemy import create_engine
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return create_engine(self._config.url)
+        except (SQLAlchemyError, ImportError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> SourceError:
+        said = str(getattr(error, "orig", None) or error).strip().splitlines() or [""]
+        return SourceError(
+            f"source {self._config.name!r}: the query failed ({type(error).__name__}: {said[0]});"
+            " nothing of the source was changed"
+        )
+
+
+def _quoted(key: str) -> str:
+    return key if key.isalnum() and key.isascii() else quote(key, safe="")

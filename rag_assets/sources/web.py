@@ -1,0 +1,296 @@
+"""Source `web`: the pages of a site, by its sitemaps or its links, kept between scans.
+
+A page that the server says is unchanged is not sent again. One that answers 404 or 410 twice in a
+row is gone; one that cannot be had for any other reason stays as it was.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import posixpath
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.robotparser import RobotFileParser
+
+from rag_assets.config import WebConfig
+from rag_assets.errors import SourceError
+from rag_assets.sources.base import Entry
+from rag_assets.sources.http import HttpClient, Reply, Unreachable
+
+_AGENT = "rag-assets"
+_TIMES_GONE = 2  # scans in a row that a page must be missing from before it is gone
+_MOST_UNREACHABLE = 0.2  # share of pages that may fail before the whole site counts as down
+_NOT_PAGES = (
+    ".css", ".js", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".ico", ".webp", ".woff", ".woff2",
+    ".mp3", ".mp4", ".webm", ".zip", ".gz", ".exe", ".dmg", ".iso",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What is kept of a page: its bytes by digest, the server's validators, and how it fared.
+
+    links: addresses it leads to. gone: scans in a row in which it was missing.
+    """
+
+    url: str
+    digest: str
+    size: int
+    kind: str
+    etag: str = ""
+    modified: str = ""
+    links: tuple[str, ...] = ()
+    gone: int = 0
+    hidden: bool = False
+
+
+class WebSource:
+    """The pages of a site. Keys are addresses without the scheme."""
+
+    def __init__(self, config: WebConfig, client: HttpClient | None = None) -> None:
+        self._config = config
+        self._client = client or HttpClient(config.http)
+        self._folder = Path(config.path)
+        self._prefix = config.prefix or _folder_of(config.start[0])
+
+    def scan(self) -> Iterator[Entry]:
+        """Every page within the prefix that robots.txt allows.
+
+        Raises: SourceError when a start page or more than a fifth of the pages cannot be read, or
+        there are more pages than `max_pages`.
+        """
+        known = self._known()
+        pages = self._crawled(known)
+        self._remember(pages)
+        for page in sorted(pages.values(), key=lambda page: page.url):
+            if not page.hidden:
+                yield _entry(page)
+
+    def fetch(self, entry: Entry) -> bytes:
+        """The bytes that the last scan got. Raises: OSError, SourceError."""
+        page = self._known().get(entry.uri)
+        if page is None:
+            raise SourceError(f"{entry.uri}: the page is gone; refresh again")
+        return self._file(page.digest).read_bytes()
+
+    def _crawled(self, known: dict[str, _Page]) -> dict[str, _Page]:
+        robots = self._robots()
+        pages: dict[str, _Page] = {}
+        unreachable: list[str] = []
+        starts = [_plain(url) for url in self._config.start]
+        queue = deque(dict.fromkeys(starts))
+        queued = set(queue)
+        while queue:
+            url = queue.popleft()
+            if not robots.can_fetch(_AGENT, url):
+                continue
+            try:
+                found, links = self._visited(url, known.get(url), url in starts)
+            except Unreachable as error:
+                if url in starts:
+                    raise self._failed(str(error)) from error
+                unreachable.append(str(error))
+                found = known.get(url)
+                links = found.links if found else ()
+            if found is not None:
+                pages[url] = found
+                if len(pages) > self._config.max_pages:
+                    raise self._failed(
+                        f"more than max_pages: {self._config.max_pages}; raise it or narrow prefix"
+                    )
+            for link in links:
+                if link not in queued and self._is_inside(link):
+                    queued.add(link)
+                    queue.append(link)
+        if len(unreachable) > _MOST_UNREACHABLE * len(queued):
+            raise self._failed(f"{len(unreachable)} pages cannot be read; first: {unreachable[0]}")
+        return {**pages, **_missing_once(known, pages, queued)}
+
+    def _visited(
+        self, url: str, known: _Page | None, start: bool
+    ) -> tuple[_Page | None, tuple[str, ...]]:
+        """(the page, or None for a sitemap and a page that is gone; where it leads)."""
+        headers = {}
+        if known and self._file(known.digest).exists():
+            pairs = (("If-None-Match", known.etag), ("If-Modified-Since", known.modified))
+            headers = {name: value for name, value in pairs if value}
+        reply = self._client.get(url, headers)
+        if reply.status == 304 and known:
+            return replace(known, gone=0), known.links
+        if reply.status in {404, 410}:
+            if start:
+                raise Unreachable(f"{url}: status {reply.status}")
+            return _gone_again(known), ()
+        if reply.status != 200:
+            raise Unreachable(f"{url}: status {reply.status}")
+        locations = _sitemap(reply)
+        if locations is not None:
+            return None, tuple(_plain(location) for location in locations)
+        arrived = _plain(reply.url)
+        if arrived != url:  # a redirect: the page belongs to where it led, if that is in the site
+            if start and not self._is_inside(arrived):
+                raise Unreachable(f"{url}: redirects to {arrived}, outside of {self._prefix}")
+            return None, (arrived,)
+        page = self._page(url, reply)
+        return page, page.links
+
+    def _page(self, url: str, reply: Reply) -> _Page:
+        digest = hashlib.sha256(reply.body).hexdigest()
+        self._keep(digest, reply.body)
+        kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+        html = kind in {"", "text/html", "application/xhtml+xml"}
+        links, hidden = _links(reply) if html else ((), False)
+        return _Page(
+            url=url,
+            digest=digest,
+            size=len(reply.body),
+            kind=kind,
+            etag=reply.headers.get("etag", ""),
+            modified=reply.headers.get("last-modified", ""),
+            links=links,
+            hidden=hidden,
+        )
+
+    def _is_inside(self, url: str) -> bool:
+        return url.startswith(self._prefix) and not urlsplit(url).path.lower().endswith(_NOT_PAGES)
+
+    def _robots(self) -> RobotFileParser:
+        """The site's robots.txt; none allows everything. Raises: SourceError when it is down."""
+        parts = urlsplit(self._config.start[0])
+        robots = RobotFileParser()
+        try:
+            reply = self._client.get(f"{parts.scheme}://{parts.netloc}/robots.txt")
+        except Unreachable as error:
+            raise self._failed(str(error)) from error
+        lines = reply.body.decode("utf-8", "replace").splitlines() if reply.status == 200 else []
+        robots.parse(lines)
+        return robots
+
+    def _known(self) -> dict[str, _Page]:
+        """The pages as the last scan left them."""
+        try:
+            stored = json.loads((self._folder / "pages.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise self._failed(f"{self._folder / 'pages.json'} is damaged: {error}") from error
+        return {row["url"]: _Page(**{**row, "links": tuple(row["links"])}) for row in stored}
+
+    def _remember(self, pages: dict[str, _Page]) -> None:
+        rows = [asdict(page) for page in pages.values()]
+        _replace(self._folder / "pages.json", json.dumps(rows, ensure_ascii=False).encode())
+        wanted = {page.digest for page in pages.values()}
+        for file in self._folder.glob("bodies/??/*"):
+            if file.name not in wanted:
+                file.unlink(missing_ok=True)
+
+    def _keep(self, digest: str, body: bytes) -> None:
+        file = self._file(digest)
+        if not file.exists():
+            _replace(file, body)
+
+    def _file(self, digest: str) -> Path:
+        return self._folder / "bodies" / digest[:2] / digest
+
+    def _failed(self, why: str) -> SourceError:
+        return SourceError(
+            f"source {self._config.name!r}: {why}; nothing of the source was changed"
+        )
+
+
+def _missing_once(
+    known: dict[str, _Page], pages: dict[str, _Page], queued: set[str]
+) -> dict[str, _Page]:
+    """Known pages that nothing led to this time; they stay for one more scan."""
+    missed = {url: page for url, page in known.items() if url not in pages and url not in queued}
+    again = {url: _gone_again(page) for url, page in missed.items()}
+    return {url: page for url, page in again.items() if page is not None}
+
+
+def _gone_again(page: _Page | None) -> _Page | None:
+    """A page that was missing once more; None when that is enough."""
+    if page is None or page.gone + 1 >= _TIMES_GONE:
+        return None
+    return replace(page, gone=page.gone + 1)
+
+
+def _entry(page: _Page) -> Entry:
+    parts = urlsplit(page.url)
+    name = unquote(posixpath.basename(parts.path)) or "index.html"
+    suffixed = "." in name or page.kind not in {"", "text/html", "application/xhtml+xml"}
+    try:
+        modified = parsedate_to_datetime(page.modified).astimezone(UTC)
+    except (ValueError, TypeError):
+        modified = None
+    return Entry(
+        key=page.url.partition("://")[2],
+        uri=page.url,
+        name=name if suffixed else f"{name}.html",
+        token=page.digest[:32],
+        size=page.size,
+        modified_at=modified if isinstance(modified, datetime) else None,
+    )
+
+
+def _sitemap(reply: Reply) -> list[str] | None:
+    """The addresses that a sitemap lists, None for anything else."""
+    body = gzip.decompress(reply.body) if reply.body.startswith(b"\x1f\x8b") else reply.body
+    head = body[:2000].lower()
+    if b"<urlset" not in head and b"<sitemapindex" not in head:
+        return None
+    from lxml import etree
+
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
+    root = etree.fromstring(body, parser)
+    return [str(node.text).strip() for node in root.iter("{*}loc") if node.text]
+
+
+def _links(reply: Reply) -> tuple[tuple[str, ...], bool]:
+    """(where a page leads, whether it asks not to be indexed)."""
+    from lxml import etree, html
+
+    try:
+        tree = html.document_fromstring(reply.body)
+    except (etree.LxmlError, ValueError):
+        return (), False
+    robots = " ".join(tree.xpath("//meta[translate(@name,'ROBTS','robts')='robots']/@content"))
+    base = urljoin(reply.url, next(iter(tree.xpath("//base/@href")), ""))
+    found = [] if "nofollow" in robots.lower() else tree.xpath("//a[@href]")
+    targets = [
+        str(node.get("href")).strip() for node in found if "nofollow" not in node.get("rel", "")
+    ]
+    links = dict.fromkeys(_plain(_joined(base, target)) for target in targets)
+    return tuple(link for link in links if link), "noindex" in robots.lower()
+
+
+def _joined(base: str, target: str) -> str:
+    try:
+        url = urljoin(base, target)
+        return url if urlsplit(url).scheme in {"http", "https"} else ""
+    except ValueError:
+        return ""
+
+
+def _plain(url: str) -> str:
+    """An address without its fragment, with at least `/` as its path."""
+    bare = urldefrag(url).url
+    parts = urlsplit(bare)
+    return parts._replace(path=parts.path or "/").geturl() if parts.netloc else bare
+
+
+def _folder_of(url: str) -> str:
+    parts = urlsplit(_plain(url))
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}/"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)

@@ -1,0 +1,77 @@
+"""A web server on a loopback port whose pages tests write and change."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Answer:
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int = 0  # bytes that are announced but never sent
+
+
+class Site(ThreadingHTTPServer):
+    """pages: path with query → Answer, or a function from the request's headers to one."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.pages: dict[str, Answer | Callable[[dict[str, str]], Answer]] = {}
+        self.requests: list[str] = []
+
+    def url(self, path: str = "/") -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}{path}"
+
+    def page(self, path: str, html: str, **headers: str) -> None:
+        """A page with an ETag that answers conditional requests."""
+        etag = f'"{hash(html):x}"'
+
+        def answer(request: dict[str, str]) -> Answer:
+            if request.get("if-none-match") == etag:
+                return Answer(status=304)
+            kind = {"Content-Type": "text/html; charset=utf-8", "ETag": etag, **headers}
+            return Answer(html.encode(), headers=kind)
+
+        self.pages[path] = answer
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Site
+
+    def do_GET(self) -> None:
+        self.server.requests.append(self.path)
+        found = self.server.pages.get(self.path, Answer(status=404))
+        answer = (
+            found
+            if isinstance(found, Answer)
+            else found({name.lower(): value for name, value in self.headers.items()})
+        )
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body) + answer.cut))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@contextmanager
+def serving() -> Iterator[Site]:
+    """The site, running."""
+    site = Site()
+    thread = threading.Thread(target=site.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield site
+    finally:
+        site.shutdown()
+        thread.join()
+        site.server_close()
