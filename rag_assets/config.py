@@ -219,8 +219,24 @@ class RestConfig(SourceConfig):
     http: HttpSettings = HttpSettings()
 
 
+class NotionConfig(SourceConfig):
+    """The pages that a Notion integration can see."""
+
+    type: Literal["notion"]
+    token: Annotated[str, Field(min_length=1)]
+    url: Annotated[str, Field(pattern="^https?://")] = "https://api.notion.com"
+    http: HttpSettings = HttpSettings(interval=0.34)  # three requests a second are allowed
+
+
 AnySource = Annotated[
-    FilesConfig | RecordsConfig | InboxConfig | SqlConfig | WebConfig | FeedConfig | RestConfig,
+    FilesConfig
+    | RecordsConfig
+    | InboxConfig
+    | SqlConfig
+    | WebConfig
+    | FeedConfig
+    | RestConfig
+    | NotionConfig,
     Field(discriminator="type"),
 ]
 
@@ -552,7 +568,7 @@ def _expand(value: Any, where: tuple[str, ...], problems: list[str]) -> Any:
 
 def _in_words(error: Any) -> str:
     """One pydantic error as `key: what is wrong, what was expected`."""
-    tags = {"files", "records", "inbox", "sql", "web", "feed", "rest"}
+    tags = {"files", "records", "inbox", "sql", "web", "feed", "rest", "notion"}
     key = ".".join(str(part) for part in error["loc"] if part not in tags) or "the file"
     found = error.get("input")
     kind = error["type"]
