@@ -7,6 +7,7 @@ from rag_assets.config import (
     FeedConfig,
     FilesConfig,
     InboxConfig,
+    NotionConfig,
     RecordsConfig,
     RestConfig,
     SourceConfig,
@@ -17,6 +18,7 @@ from rag_assets.sources.base import Entry, Source
 from rag_assets.sources.feed import FeedSource
 from rag_assets.sources.files import open_files
 from rag_assets.sources.inbox import InboxSource
+from rag_assets.sources.notion import NotionSource
 from rag_assets.sources.records import RecordsSource
 from rag_assets.sources.rest import RestSource
 from rag_assets.sources.sql import SqlSource
@@ -33,6 +35,7 @@ OPENERS: dict[type[SourceConfig], Callable[[Any], Source]] = {
     WebConfig: WebSource,
     FeedConfig: FeedSource,
     RestConfig: RestSource,
+    NotionConfig: NotionSource,
 }
 
 

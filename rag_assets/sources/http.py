@@ -45,7 +45,7 @@ class Unreachable(SourceError):
 
 
 class HttpClient:
-    """GET requests with retries, limits and manners. Not for use by several threads at once."""
+    """Requests with retries, limits and manners. Not for use by several threads at once."""
 
     def __init__(self, settings: HttpSettings, sleep: Callable[[float], None] = time.sleep) -> None:
         self._settings = settings
@@ -53,16 +53,23 @@ class HttpClient:
         self._asked: dict[str, float] = {}
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
-        """The answer to a GET, redirects followed; 2xx, 304, 404 and 410 are answers.
+        """The answer to a GET; see `ask`."""
+        return self.ask(url, headers)
 
-        Too many requests, server errors and broken connections are tried again, after as long as
-        the server asks. Raises: Unreachable for every other answer, and when tries run out.
+    def ask(
+        self, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Reply:
+        """The answer to a GET, or with a body to a POST that only asks (it may be sent twice).
+
+        Redirects are followed; 2xx, 304, 404 and 410 are answers. Too many requests, server errors
+        and broken connections are tried again, after as long as the server asks.
+        Raises: Unreachable for every other answer, and when tries run out.
         """
         problem = ""
         for attempt in range(_ATTEMPTS):
             wait = 0.5 * 2**attempt
             try:
-                reply = self._followed(url, dict(headers or {}))
+                reply = self._followed(url, dict(headers or {}), body)
             except (OSError, http.client.HTTPException, zlib.error) as error:
                 problem = f"{type(error).__name__}: {error}"
             else:
@@ -77,18 +84,18 @@ class HttpClient:
             self._sleep(wait)
         raise Unreachable(f"{url}: no usable answer ({problem})")
 
-    def _followed(self, url: str, headers: dict[str, str]) -> Reply:
+    def _followed(self, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
         origin = urlsplit(url).netloc
         for _ in range(_MOST_REDIRECTS):
             own = self._settings.headers if urlsplit(url).netloc == origin else {}
-            reply = self._once(url, {"User-Agent": _AGENT, **own, **headers})
+            reply = self._once(url, {"User-Agent": _AGENT, **own, **headers}, body)
             target = reply.headers.get("location")
             if reply.status not in {301, 302, 303, 307, 308} or not target:
                 return reply
             url = urljoin(url, target)
         raise Unreachable(f"{url}: more than {_MOST_REDIRECTS} redirects")
 
-    def _once(self, url: str, headers: dict[str, str]) -> Reply:
+    def _once(self, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Unreachable(f"{url}: expected an http:// or https:// address")
@@ -99,11 +106,11 @@ class HttpClient:
             connection.sock = self._connected(parts.scheme, parts.hostname, port)
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             sent = {"Host": parts.netloc.rpartition("@")[2], "Accept-Encoding": "gzip", **headers}
-            connection.request("GET", path, headers=sent)
+            connection.request("GET" if body is None else "POST", path, body, sent)
             answer = connection.getresponse()
             found = {name.lower(): value for name, value in answer.getheaders()}
-            body = self._body(url, answer, found.get("content-encoding", ""))
-            return Reply(answer.status, found, body, url)
+            said = self._body(url, answer, found.get("content-encoding", ""))
+            return Reply(answer.status, found, said, url)
 
     def _connected(self, scheme: str, host: str, port: int) -> socket.socket:
         """A connection to an address of the host that may be asked."""

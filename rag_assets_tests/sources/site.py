@@ -1,5 +1,6 @@
 """A web server on a loopback port whose pages tests write and change."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ class Site(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pages: dict[str, Answer | Callable[[dict[str, str]], Answer]] = {}
+        self.posts: dict[str, Callable[[dict], Answer]] = {}  # path → answer to a JSON object
         self.requests: list[str] = []
 
     def url(self, path: str = "/") -> str:
@@ -52,6 +54,15 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(found, Answer)
             else found({name.lower(): value for name, value in self.headers.items()})
         )
+        self._send(answer)
+
+    def do_POST(self) -> None:
+        self.server.requests.append(self.path)
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = self.server.posts.get(self.path, lambda asked: Answer(status=404))
+        self._send(answer(asked))
+
+    def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import sqlalchemy
 
 from rag_assets.config import (
     FeedConfig,
     FilesConfig,
     HttpSettings,
     InboxConfig,
+    NotionConfig,
     Pagination,
     RecordsConfig,
     RestConfig,
@@ -23,7 +25,7 @@ from rag_assets.config import (
 )
 from rag_assets.sources import open_source
 from rag_assets.sources.inbox import Inbox
-from rag_assets_tests.sources import s3_server, site
+from rag_assets_tests.sources import postgres, s3_server, site
 from rag_assets_tests.sources.contract import DeletingSourceContract, SourceContract
 
 LOOPBACK = HttpSettings(allow_private=True)
@@ -212,6 +214,60 @@ class TestSqlByText(DeletingSourceContract):
         return SqlWorld(tmp_path, None)
 
 
+class PostgresWorld:
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
+        self.run("DROP TABLE IF EXISTS notes")
+        self.run("CREATE TABLE notes (id text PRIMARY KEY, body text, changed timestamptz)")
+
+    def run(self, statement, **values):
+        with self.engine.connect() as connection:
+            connection.execute(sqlalchemy.text(statement), values)
+
+    def source(self):
+        return open_source(
+            SqlConfig(
+                name="s",
+                type="sql",
+                url=self.url,
+                query="SELECT id, body, changed FROM notes WHERE changed > '2000-01-01 00:00:00'",
+                text="body",
+                updated_at="changed",
+            )
+        )
+
+    def put(self, name, body):
+        self.run(
+            "INSERT INTO notes VALUES (:name, :body, clock_timestamp()) ON CONFLICT (id)"
+            " DO UPDATE SET body = excluded.body, changed = excluded.changed",
+            name=name,
+            body=body,
+        )
+
+    def delete(self, name):
+        self.run("DELETE FROM notes WHERE id = :name", name=name)
+
+    @contextmanager
+    def broken(self):
+        self.run("ALTER TABLE notes RENAME TO away")
+        yield
+        self.run("ALTER TABLE away RENAME TO notes")
+
+
+if postgres.available():
+
+    class TestPostgres(DeletingSourceContract):
+        @pytest.fixture(scope="class")
+        def server(self, tmp_path_factory):
+            with postgres.serving(tmp_path_factory.mktemp("postgres")) as url:
+                yield url
+
+        @pytest.fixture
+        def world(self, server):
+            return PostgresWorld(server)
+
+
 class WebWorld:
     def __init__(self, served: site.Site, root: Path) -> None:
         self.site = served
@@ -381,3 +437,71 @@ class TestFeed(SourceContract):
     def world(self, tmp_path):
         with site.serving() as served:
             yield FeedWorld(served, tmp_path)
+
+
+class NotionWorld:
+    """A fake of the two calls that the source makes: one page of results holds two pages."""
+
+    def __init__(self, served: site.Site) -> None:
+        self.site = served
+        self.pages: dict[str, tuple[str, int]] = {}
+        self.edits = 0
+
+    def source(self):
+        self.write()
+        return open_source(
+            NotionConfig(name="s", type="notion", token="t", url=self.site.url(""), http=LOOPBACK)
+        )
+
+    def write(self):
+        self.site.posts = {"/v1/search": self.search}
+        self.site.pages = {}
+        for name, (words, _) in self.pages.items():
+            block = {
+                "id": "b",
+                "type": "paragraph",
+                "has_children": False,
+                "paragraph": {"rich_text": [{"plain_text": words}]},
+            }
+            answer = json.dumps({"results": [block], "has_more": False}).encode()
+            self.site.pages[f"/v1/blocks/{name}/children?page_size=100"] = site.Answer(answer)
+
+    def search(self, asked):
+        start = int(asked.get("start_cursor", 0))
+        names = sorted(self.pages)
+        results = [
+            {
+                "id": name,
+                "url": f"https://notion.example/{name}",
+                "last_edited_time": str(self.pages[name][1]),
+                "archived": False,
+                "properties": {"Name": {"type": "title", "title": [{"plain_text": name}]}},
+            }
+            for name in names[start : start + 2]
+        ]
+        more = start + 2 < len(names)
+        answer = {"results": results, "has_more": more, "next_cursor": str(start + 2)}
+        return site.Answer(json.dumps(answer).encode())
+
+    def put(self, name, words):
+        self.edits += 1
+        self.pages[name] = (words, self.edits)
+
+    def delete(self, name):
+        del self.pages[name]
+
+    @contextmanager
+    def broken(self):
+        search = self.search
+        self.search = lambda asked: (
+            site.Answer(b"{}") if asked.get("start_cursor") else search(asked)
+        )
+        yield
+        self.search = search
+
+
+class TestNotion(DeletingSourceContract):
+    @pytest.fixture
+    def world(self):
+        with site.serving() as served:
+            yield NotionWorld(served)
