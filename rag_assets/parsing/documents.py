@@ -17,9 +17,10 @@ from rag_assets.incremental import Reuse, fingerprints, reuse
 from rag_assets.lake import Lake
 from rag_assets.parsing import ParseTask, Problem, parse, parse_many
 from rag_assets.parsing.base import Parsed
+from rag_assets.parsing.ocr import ocr_state
+from rag_assets.parsing.registry import LIBRARIES
 from rag_assets.records import DOCUMENTS, TIME, checked, digest_of
 
-_LIBRARIES = ("pypdfium2", "trafilatura", "python-docx", "charset-normalizer", "lxml")
 _ATTRIBUTES = [
     "source",
     "partition",
@@ -43,7 +44,7 @@ _STORED = ["digest", "uri", "metadata", "language", "content_hash", "problem"]
 @cache
 def parse_recipe() -> str:
     """What decides how bytes become text."""
-    return recipe(parse, _row, libraries=_LIBRARIES)
+    return recipe(parse, _row, parameters=ocr_state(), libraries=LIBRARIES)
 
 
 def parse_documents(

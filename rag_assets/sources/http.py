@@ -27,7 +27,7 @@ _MOST_REDIRECTS = 5
 _ATTEMPTS = 4
 _SLOWEST = 10  # times the timeout that a whole answer may take
 _LONGEST_WAIT = 60.0  # seconds that a server may make us wait before it counts as down
-_AGENT = "rag-assets (+https://pypi.org/project/rag-assets/)"
+_AGENT = "rag-assets"
 
 
 @dataclass(frozen=True, slots=True)
