@@ -1,5 +1,8 @@
 """schemathesis finds nothing: every status, shape and refusal is as the OpenAPI document says."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -31,6 +34,24 @@ CHECKS = [
 EXCEPT = {"/v1/chat/completions": [positive_data_acceptance]}
 
 
+def keeping(operation: Any, mode: GenerationMode, checks: list[Any]) -> Callable[[], None]:
+    """A property over the requests that the document allows, or forbids, for one operation."""
+
+    @settings(
+        max_examples=20,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],
+    )
+    @given(case=operation.as_strategy(mode))
+    def keeps_to_it(case: schemathesis.Case) -> None:
+        case.call_and_validate(checks=checks, timeout=60)
+
+    return keeps_to_it
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_the_service_keeps_to_its_document(shared: str, mode: GenerationMode) -> None:
     document = schemathesis.openapi.from_url(f"{shared}/openapi.json")
@@ -38,18 +59,5 @@ def test_the_service_keeps_to_its_document(shared: str, mode: GenerationMode) ->
     assert len(operations) == 13
     for operation in operations:
         checks = [check for check in CHECKS if check not in EXCEPT.get(operation.path, ())]
-
-        @settings(
-            max_examples=20,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.generate],
-        )
-        @given(case=operation.as_strategy(mode))
-        def keeps_to_it(case: schemathesis.Case, checks: list = checks) -> None:
-            case.call_and_validate(checks=checks, timeout=60)
-
         if mode is GenerationMode.POSITIVE or operation.body or len(operation.query):
-            keeps_to_it()
+            keeping(operation, mode, checks)()
