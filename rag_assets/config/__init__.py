@@ -1,0 +1,95 @@
+"""knowledge_base.yaml: its schema, and reading it with every mistake reported at once."""
+
+from rag_assets.config.answering import (
+    AuditConfig,
+    CacheConfig,
+    JwtConfig,
+    LimitsConfig,
+    LlmConfig,
+    ServiceConfig,
+)
+from rag_assets.config.base import (
+    Fraction,
+    Section,
+)
+from rag_assets.config.connectors import (
+    FeedConfig,
+    HttpSettings,
+    NotionConfig,
+    Pagination,
+    RestConfig,
+    WebConfig,
+)
+from rag_assets.config.evaluation import (
+    GATE_METRIC,
+    BeirSet,
+    EvaluationConfig,
+    Gate,
+)
+from rag_assets.config.knowledge_base import (
+    AnySource,
+    KnowledgeBaseConfig,
+)
+from rag_assets.config.loading import (
+    find_config,
+    load_config,
+)
+from rag_assets.config.pipeline import (
+    ChunkingConfig,
+    ChunkProfile,
+    EmbeddingConfig,
+    IndexConfig,
+)
+from rag_assets.config.retrieval import (
+    RetrievalConfig,
+    Weight,
+    Weights,
+)
+from rag_assets.config.sources import (
+    FilesConfig,
+    InboxConfig,
+    PiiConfig,
+    PiiEntity,
+    RecordsConfig,
+    SourceConfig,
+    SqlConfig,
+)
+
+__all__ = [
+    "GATE_METRIC",
+    "AnySource",
+    "AuditConfig",
+    "BeirSet",
+    "CacheConfig",
+    "ChunkProfile",
+    "ChunkingConfig",
+    "EmbeddingConfig",
+    "EvaluationConfig",
+    "FeedConfig",
+    "FilesConfig",
+    "Fraction",
+    "Gate",
+    "HttpSettings",
+    "InboxConfig",
+    "IndexConfig",
+    "JwtConfig",
+    "KnowledgeBaseConfig",
+    "LimitsConfig",
+    "LlmConfig",
+    "NotionConfig",
+    "Pagination",
+    "PiiConfig",
+    "PiiEntity",
+    "RecordsConfig",
+    "RestConfig",
+    "RetrievalConfig",
+    "Section",
+    "ServiceConfig",
+    "SourceConfig",
+    "SqlConfig",
+    "WebConfig",
+    "Weight",
+    "Weights",
+    "find_config",
+    "load_config",
+]

@@ -1,0 +1,55 @@
+"""Eval sets, and what a candidate must reach on them."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rag_assets.config.base import Fraction, Section
+
+GATE_METRIC = re.compile(r"^(recall|hit|mrr|ndcg|precision)@[1-9]\d*$")
+
+
+class BeirSet(Section):
+    """An eval set in a BEIR folder."""
+
+    path: str
+    format: Literal["beir", "jsonl"] = "jsonl"
+
+
+class Gate(BaseModel):
+    """Absolute floors by metric name, and the rules of the comparison with the live version."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    max_regression: Fraction = 0.02
+    min_queries: Annotated[int, Field(ge=1)] = 20
+
+    @model_validator(mode="after")
+    def _floors_are_metrics(self) -> "Gate":
+        for name, floor in (self.model_extra or {}).items():
+            if not GATE_METRIC.match(name):
+                raise ValueError(
+                    f"unknown key {name!r}; expected recall@K, hit@K, precision@K, mrr@K, ndcg@K,"
+                    " max_regression or min_queries"
+                )
+            if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:
+                raise ValueError(f"{name}: expected a number from 0 to 1, found {floor!r}")
+        return self
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Metric name to the value it must reach."""
+        return {name: float(floor) for name, floor in (self.model_extra or {}).items()}
+
+
+class EvaluationConfig(Section):
+    """The eval sets and what a candidate must reach on them."""
+
+    sets: list[str | BeirSet] = []
+    gate: Gate = Gate()
+
+    @property
+    def eval_sets(self) -> list[BeirSet]:
+        """The sets with their format spelled out."""
+        return [BeirSet(path=s) if isinstance(s, str) else s for s in self.sets]

@@ -1,0 +1,71 @@
+"""A whole knowledge_base.yaml."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from rag_assets.config.answering import LlmConfig, ServiceConfig
+from rag_assets.config.base import Section
+from rag_assets.config.connectors import FeedConfig, NotionConfig, RestConfig, WebConfig
+from rag_assets.config.evaluation import EvaluationConfig
+from rag_assets.config.pipeline import ChunkingConfig, EmbeddingConfig, IndexConfig
+from rag_assets.config.retrieval import RetrievalConfig
+from rag_assets.config.sources import (
+    FilesConfig,
+    InboxConfig,
+    RecordsConfig,
+    SourceConfig,
+    SqlConfig,
+)
+from rag_assets.errors import ConfigError
+
+AnySource = Annotated[
+    FilesConfig
+    | RecordsConfig
+    | InboxConfig
+    | SqlConfig
+    | WebConfig
+    | FeedConfig
+    | RestConfig
+    | NotionConfig,
+    Field(discriminator="type"),
+]
+
+
+class KnowledgeBaseConfig(Section):
+    """A whole knowledge_base.yaml, paths made absolute."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    storage: str = "./.rag"
+    sources: Annotated[list[AnySource], Field(min_length=1)]
+    chunking: ChunkingConfig = ChunkingConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    index: IndexConfig = IndexConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    llm: LlmConfig = LlmConfig()
+    service: ServiceConfig = ServiceConfig()
+
+    _path: Path = PrivateAttr(default=Path("knowledge_base.yaml"))
+
+    @model_validator(mode="after")
+    def _source_names_differ(self) -> "KnowledgeBaseConfig":
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"sources: the names {twice} are used more than once")
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The file this was read from."""
+        return self._path
+
+    def source(self, name: str) -> SourceConfig:
+        """The source of this name, or `ConfigError`."""
+        for source in self.sources:
+            if source.name == name:
+                return source
+        known = ", ".join(source.name for source in self.sources)
+        raise ConfigError(f"{self.path}: no source named {name!r}; there are: {known}")

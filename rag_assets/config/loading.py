@@ -1,0 +1,157 @@
+"""Reading knowledge_base.yaml, with every mistake reported at once."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from rag_assets.config.knowledge_base import AnySource, KnowledgeBaseConfig
+from rag_assets.config.sources import FilesConfig, KeptSource, RecordsConfig, SourceConfig
+from rag_assets.errors import ConfigError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+# Names of source types, which pydantic puts into the place of a mistake.
+_TYPES = {
+    name
+    for source in get_args(get_args(AnySource)[0])
+    for name in get_args(source.model_fields["type"].annotation)
+}
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+def find_config(path: str | os.PathLike[str] | None = None) -> Path:
+    """The configuration file: `path`, else $RAG_CONFIG, else ./knowledge_base.yaml."""
+    chosen = Path(path or os.environ.get("RAG_CONFIG") or "knowledge_base.yaml").expanduser()
+    if chosen.is_dir():
+        chosen = chosen / "knowledge_base.yaml"
+    if not chosen.is_file():
+        raise ConfigError(
+            f"{chosen}: no such file. Name one with --config or RAG_CONFIG, or make one with"
+            " `rag-assets init DIR`."
+        )
+    return chosen.resolve()
+
+
+def load_config(path: str | os.PathLike[str] | None = None) -> KnowledgeBaseConfig:
+    """Read, expand and check a knowledge_base.yaml.
+
+    Raises: ConfigError with one line for every mistake: file, key, what was expected.
+    """
+    file = find_config(path)
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(
+            f"{file}: cannot be read as YAML: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}: expected a mapping with the keys name, sources, …")
+    problems: list[str] = []
+    data = _expand(data, (), problems)
+    config = None
+    try:
+        config = KnowledgeBaseConfig.model_validate(data)
+    except ValidationError as error:
+        problems += [_in_words(item) for item in error.errors()]
+    if config is not None:
+        problems += _not_applied(config)
+        config = _with_absolute_paths(config, file.parent, problems)
+    if problems or config is None:
+        raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems))
+    config._path = file
+    return config
+
+
+def _not_applied(config: KnowledgeBaseConfig) -> list[str]:
+    """Settings that would promise what a refresh does not do: refused, never ignored."""
+    return [
+        f"sources.{i}.pii: a refresh does not look for personal data yet; expected off, found"
+        f" {source.pii.mode}"
+        for i, source in enumerate(config.sources)
+        if source.pii.mode != "off"
+    ]
+
+
+def _expand(value: Any, where: tuple[str, ...], problems: list[str]) -> Any:
+    """`value` with ${NAME} and ${NAME:-default} replaced in every string."""
+    if isinstance(value, dict):
+        return {key: _expand(item, (*where, str(key)), problems) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, (*where, str(i)), problems) for i, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def found(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if name in os.environ:
+            return os.environ[name]
+        if default is None:
+            problems.append(f"{'.'.join(where)}: the environment variable {name} is not set")
+            return ""
+        return default
+
+    return _VARIABLE.sub(found, value)
+
+
+def _in_words(error: Any) -> str:
+    """One pydantic error as `key: what is wrong, what was expected`."""
+    key = ".".join(str(part) for part in error["loc"] if part not in _TYPES) or "the file"
+    found = error.get("input")
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key"
+    if kind == "missing":
+        return f"{key}: this key is required"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = repr(found) if not isinstance(found, dict | list) else type(found).__name__
+    return f"{key}: {message}" + ("" if kind == "value_error" else f", found {shown}")
+
+
+def _with_absolute_paths(
+    config: KnowledgeBaseConfig, base: Path, problems: list[str]
+) -> KnowledgeBaseConfig:
+    """The configuration with paths resolved against `base`; dangling ones go to `problems`."""
+
+    def resolved(path: str) -> str:
+        if _URL.match(path):
+            return path
+        return os.path.normpath(base / Path(path).expanduser())
+
+    def existing(path: str, key: str, kind: str) -> str:
+        full = resolved(path)
+        if not _URL.match(full):
+            there = Path(full).is_dir() if kind == "directory" else Path(full).exists()
+            if not there:
+                problems.append(f"{key}: no such {kind}: {full}")
+        return full
+
+    def own(source: KeptSource, key: str) -> str:
+        """Made when first written to, so it need not exist."""
+        full = resolved(source.path or f"{config.storage.rstrip('/')}/{source.type}/{source.name}")
+        if _URL.match(full):
+            problems.append(f"{key}: expected a local directory to keep documents in: {full}")
+        return full
+
+    def located(source: SourceConfig, key: str) -> SourceConfig:
+        if isinstance(source, KeptSource):
+            return source.model_copy(update={"path": own(source, key)})
+        if isinstance(source, FilesConfig | RecordsConfig):
+            kind = "directory" if isinstance(source, FilesConfig) else "file"
+            return source.model_copy(update={"path": existing(source.path, key, kind)})
+        return source
+
+    sources = [located(source, f"sources.{i}.path") for i, source in enumerate(config.sources)]
+    sets = [
+        entry.model_copy(update={"path": existing(entry.path, f"evaluation.sets.{i}", "file")})
+        for i, entry in enumerate(config.evaluation.eval_sets)
+    ]
+    return config.model_copy(
+        update={
+            "storage": resolved(config.storage),
+            "sources": sources,
+            "evaluation": config.evaluation.model_copy(update={"sets": sets}),
+        }
+    )

@@ -1,0 +1,111 @@
+"""Sources of the knowledge base's own network: files, tables, pushed documents."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from rag_assets.config.base import Fraction, Section
+
+PiiEntity = Literal[
+    "email", "phone", "credit_card", "iban", "ip_address", "national_id", "crypto_wallet"
+]
+
+
+class PiiConfig(Section):
+    """What becomes of personal data in a source's documents; secrets are always flagged.
+
+    off: nothing. flag: counted in the metadata. redact: replaced before anything is stored beyond
+    the raw bytes. block: a document that has any is quarantined.
+    entities: what counts; all kinds when empty. region: where phone numbers without a country code
+    are from (extra `pii`), such as DE.
+    """
+
+    mode: Literal["off", "flag", "redact", "block"] = "off"
+    entities: list[PiiEntity] = []
+    region: Annotated[str, Field(pattern="^[A-Z]{2}$")] | None = None
+
+
+def _pii_in_short(given: Any) -> Any:
+    """`pii: redact` for `pii: {mode: redact}`; YAML reads a bare `off` as false."""
+    if given is False:
+        return {"mode": "off"}
+    return {"mode": given} if isinstance(given, str) else given
+
+
+class SourceConfig(Section):
+    """What every source has, whatever its type.
+
+    repeated_lines: lines at the edges of, and menus within, more than this share of the source's
+    documents are left out of all but the first; 1 keeps everything.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    category: str | None = None
+    metadata: dict[str, str | int | float | bool] = {}
+    acl: list[str] = ["everyone"]
+    trust: Fraction = 1.0
+    buckets: Annotated[int, Field(ge=1, le=256)] = 16
+    delete_guard: Fraction = 0.2
+    pii: Annotated[PiiConfig, BeforeValidator(_pii_in_short)] = PiiConfig()
+    repeated_lines: Fraction = 0.6
+
+    @property
+    def partitions(self) -> list[str]:
+        """The Dagster partition keys of this source, in order."""
+        return [f"{self.name}:{bucket:02d}" for bucket in range(self.buckets)]
+
+
+class KeptSource(SourceConfig):
+    """A source that keeps documents itself between scans, in `path`; STORAGE/TYPE/NAME if empty."""
+
+    type: str
+    path: str = ""
+
+
+class FilesConfig(SourceConfig):
+    """Files under a directory or an fsspec URL."""
+
+    type: Literal["files"]
+    path: str
+    include: list[str] = ["**/*"]
+    exclude: list[str] = []
+    max_mib: Annotated[int, Field(ge=1, le=4096)] = 256  # a larger file is quarantined unread
+
+
+class RecordsConfig(SourceConfig):
+    """One document a row of a jsonl, csv or parquet file."""
+
+    type: Literal["records"]
+    path: str
+    id: str = "id"
+    title: str | None = None
+    text: str = "text"
+
+
+class InboxConfig(KeptSource):
+    """Documents pushed through the HTTP service, kept until deleted.
+
+    A caller deletes one by one and on purpose, so the guard is off unless it is set.
+    """
+
+    type: Literal["inbox"]
+    delete_guard: Fraction = 1.0
+
+
+class SqlConfig(SourceConfig):
+    """One document a row of a query, from any database that SQLAlchemy has a driver for.
+
+    text, title, uri: a column, or a template such as "{subject}: {body}". updated_at: a column that
+    changes with the row; without one every text is read to see what changed. metadata_columns:
+    columns that become metadata.
+    """
+
+    type: Literal["sql"]
+    url: Annotated[str, Field(min_length=1)]
+    query: Annotated[str, Field(min_length=1)]
+    id: str = "id"
+    text: str = "text"
+    title: str | None = None
+    uri: str | None = None
+    updated_at: str | None = None
+    metadata_columns: list[str] = []
