@@ -21,7 +21,7 @@ from benchmarks.incremental.systems import SYSTEMS, Runner
 PARTS = ("steps", "kill", "growth", "patching")
 _WORK = Path(tempfile.gettempdir()) / "benchmark-incremental"
 _KILLED, _PATCHED = 500, 2500
-_GROWTH, _LARGE = (500, 2000, 5000), 10_000
+_GROWTH, _LARGE = [500, 2000, 5000], 10_000
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
             for key in given.systems:
                 run_kill(runner, results, work, corpus(_KILLED), key, repeat)
     if "growth" in given.parts:
-        for documents in (*_GROWTH, *([_LARGE] if given.large else [])):
+        for documents in given.growth + [_LARGE] * given.large:
             for key in given.systems:
                 run_growth(runner, results, work, corpus(documents), key)
     if "patching" in given.parts:
@@ -69,6 +69,9 @@ def _arguments() -> argparse.Namespace:
         "--again", nargs="+", choices=SYSTEMS, default=[], help="forget what these measured before"
     )
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument(
+        "--growth", type=int, nargs="+", default=_GROWTH, help="documents in the part of that name"
+    )
     parser.add_argument("--until", choices=STEPS, default=STEPS[-1], help="the last step to do")
     parser.add_argument("--large", action="store_true", help="growth up to 10,000 documents")
     parser.add_argument(

@@ -39,7 +39,7 @@ def write_page(found: dict[str, str]) -> None:
 
 
 def write_plot(results: Results) -> None:
-    """Seconds of a refresh after a fixed edit, over the number of documents."""
+    """CPU seconds of a refresh after a fixed edit, over the number of documents."""
     sizes = sorted(results.seen("documents", part="growth"))
     if not sizes:
         return
@@ -51,13 +51,13 @@ def write_plot(results: Results) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4))
     for key in results.seen("system", part="growth"):
         points = [
-            (size, results.median("seconds", part="growth", documents=size, system=key))
+            (size, results.median("cpu", part="growth", documents=size, system=key))
             for size in sizes
         ]
         points = [(size, seconds) for size, seconds in points if seconds is not None]
         axes.plot(*zip(*points, strict=True), marker="o", label=SYSTEMS[key].name)
     axes.set(
-        xlabel="documents", ylabel="seconds", title=f"Refresh after editing {EDITED} documents"
+        xlabel="documents", ylabel="CPU seconds", title=f"Refresh after editing {EDITED} documents"
     )
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
@@ -105,7 +105,9 @@ def _embedded(results: Results, size: int) -> list[str]:
 def _count(results: Results, ideal: float, where: dict[str, object]) -> str:
     """The number of texts embedded; what is wrong with the index beside it."""
     counts = {int(count) for count in results.values("embedded", **where)}
-    text = " / ".join(f"{count:,}" for count in sorted(counts)) or "–"
+    if not counts:
+        return "–"
+    text = " / ".join(f"{count:,}" for count in sorted(counts))
     if any(sum(results.values(name, **where)) for name in WRONG):
         return f"**{text} STALE**" if max(counts) < ideal else f"**{text} WRONG**"
     return text if counts == {int(ideal)} else f"**{text}**"
@@ -121,7 +123,8 @@ def _seconds(results: Results, size: int) -> list[str]:
             seconds = results.median("seconds", **where, system=key)
             cpu = results.median("cpu", **where, system=key)
             cells.append("–" if seconds is None else f"{seconds:.2f} ({cpu:.1f})")
-        rows.append([step, *cells])
+        if set(cells) != {"–"}:
+            rows.append([step, *cells])
     return _table(["seconds (CPU)", *(SYSTEMS[key].name for key in keys)], rows)
 
 
@@ -134,6 +137,7 @@ def _summary(results: Results, size: int) -> list[str]:
         return "–" if found is None else f"{found * scale:,.2f}"
 
     each = 1000 / size
+    last = results.seen("step", **steps, system=keys[0])[-1]
     rows = [
         ["no change, ms a document, new process"]
         + [figure("seconds", "no change", key, each) for key in keys],
@@ -142,7 +146,7 @@ def _summary(results: Results, size: int) -> list[str]:
         ["the same in CPU ms"] + [figure("cpu_again", "no change", key, each) for key in keys],
         ["CPU seconds to start and import"] + [_overhead(results, size, key) for key in keys],
         ["state after cold, MB"] + [figure("state_mb", "cold", key) for key in keys],
-        ["state at the end, MB"] + [figure("state_mb", STEPS[-1], key) for key in keys],
+        [f"state after “{last}”, MB"] + [figure("state_mb", last, key) for key in keys],
         ["peak RSS, MB"]
         + [f"{max(results.values('rss_mb', **steps, system=key)):,.0f}" for key in keys],
     ]
@@ -177,16 +181,17 @@ def _kill(results: Results) -> list[str]:
 def _growth(results: Results) -> list[str]:
     sizes = sorted(results.seen("documents", part="growth"))
     rows = []
-    for key in results.seen("system", part="growth"):
+    for key in [key for key in SYSTEMS if key in results.seen("system", part="growth")]:
         cells = []
-        found: list[float] = []
+        spent: list[float | None] = []
         for size in sizes:
             where = {"part": "growth", "documents": size, "system": key}
             seconds, cpu = results.median("seconds", **where), results.median("cpu", **where)
             cells.append("–" if seconds is None else f"{seconds:.2f} ({cpu:.1f})")
-            found += [] if seconds is None else [seconds]
-        rows.append([SYSTEMS[key].name, *cells, f"{found[-1] / found[0]:.1f} ×"])
-    head = ["seconds (CPU)", *(f"{size:,} documents" for size in sizes), "last / first"]
+            spent.append(cpu)
+        first, last = spent[0], spent[-1]
+        rows.append([SYSTEMS[key].name, *cells, f"{last / first:.1f} ×" if first and last else "–"])
+    head = ["seconds (CPU)", *(f"{size:,} documents" for size in sizes), "CPU, last / first"]
     return _table(head, rows) if rows else []
 
 
