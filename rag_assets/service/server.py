@@ -1,10 +1,13 @@
 """Running the service: uvicorn, in one process or several."""
 
 import os
+import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -35,7 +38,7 @@ def run(
     Access(library.service, KeyStore.at(library.storage)).check_binding(host)
     files = [str(shelf.config.path) for shelf in library.shelves.values()]
     os.environ[_PATHS] = os.pathsep.join(files)
-    config = uvicorn.Config(
+    config = _Config(
         "rag_assets.service.server:make_app",
         factory=True,
         host=host,
@@ -58,11 +61,24 @@ def run(
             uvicorn.Server(config).run(sockets=[listener])
 
 
+class _Config(uvicorn.Config):
+    """How every process serves; uvicorn sets up logging first of all, in each worker anew."""
+
+    def configure_logging(self) -> None:
+        """JSON lines; and a signal that uvicorn passes on after it has drained is a success."""
+        log_as_json()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
 def make_app() -> object:
     """The application of the files that `run` was given; called in every worker."""
     from rag_assets.service.app import create_app
 
-    log_as_json()
     return create_app(os.environ[_PATHS].split(os.pathsep))
 
 
