@@ -100,6 +100,7 @@ def main() -> None:
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     from rag_assets.cli import (  # noqa: F401
         inspect_commands,
+        operations_commands,
         query_commands,
         refresh_commands,
         service_commands,

@@ -36,7 +36,8 @@ class SourceConfig(Section):
     """What every source has, whatever its type.
 
     repeated_lines: lines at the edges of, and menus within, more than this share of the source's
-    documents are left out of all but the first; 1 keeps everything.
+    documents are left out of all but the first; 1 keeps everything. silent_hours: a source in which
+    nothing changed for longer is reported.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -48,6 +49,7 @@ class SourceConfig(Section):
     delete_guard: Fraction = 0.2
     pii: Annotated[PiiConfig, BeforeValidator(_pii_in_short)] = PiiConfig()
     repeated_lines: Fraction = 0.6
+    silent_hours: Annotated[float, Field(gt=0)] | None = None
 
     @property
     def partitions(self) -> list[str]:

@@ -300,7 +300,7 @@ class Versions:
             "previous": previous,
             "event": event,
             "run_id": run_id,
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         with (self.root / "promotions.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")

@@ -1,0 +1,1 @@
+"""Running it beside other things: metrics, upkeep, backup. All from what lies on disk."""

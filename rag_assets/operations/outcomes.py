@@ -1,0 +1,52 @@
+"""How a refresh ended, from its receipt alone."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """The end of one refresh. INCOMPLETE: it is running, or was killed and told nobody."""
+
+    PROMOTED = "promoted"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    HELD = "held"
+    SOURCE_FAILED = "source_failed"
+    FAILED = "failed"
+    INCOMPLETE = "incomplete"
+
+
+def outcome(parts: Mapping[str, Any]) -> Outcome:
+    """The gravest thing that happened: a refusal before a hold before a source that failed."""
+    if "failure" in parts:
+        return Outcome.FAILED
+    if refusing_checks(parts):
+        return Outcome.REFUSED
+    if "promoted" not in parts:
+        return Outcome.INCOMPLETE
+    if parts.get("held"):
+        return Outcome.HELD
+    if parts.get("errors"):
+        return Outcome.SOURCE_FAILED
+    return Outcome.PROMOTED if parts["promoted"] else Outcome.UNCHANGED
+
+
+def refusing_checks(parts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The checks that did not pass, with their figures and details."""
+    return [check for check in parts.get("verdict", {}).values() if not check["passed"]]
+
+
+def seconds(parts: Mapping[str, Any]) -> float | None:
+    """How long a finished refresh took."""
+    if "seconds" in parts:
+        return float(parts["seconds"])
+    if "started" not in parts or "finished" not in parts:
+        return None
+    return (finished(parts) - datetime.fromisoformat(parts["started"])).total_seconds()
+
+
+def finished(parts: Mapping[str, Any]) -> datetime:
+    """When the receipt was last written."""
+    return datetime.fromisoformat(parts["finished"])
