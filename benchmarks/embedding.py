@@ -26,6 +26,7 @@ from rag_assets.embedding.session import usable_cores
 from rag_assets.evaluation.metrics import ndcg
 
 ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("speed", "latency", "quality", "memory")
 MODEL = EmbeddingConfig().model
 # Multiply-adds of one token's matrix products (6 layers of 4 · 384² + 2 · 384 · 1536), and per
 # token and key of its attention (6 layers of 2 · 384); a multiply-add is two operations.
@@ -69,23 +70,30 @@ def main() -> None:
     encoder = _ours("fp32")
     lengths = [min(n + 2, encoder.max_tokens) for n in encoder.count_tokens(texts)]
     found = Results(usable_cores(), len(texts), sum(lengths))
-    measure_speed(found, texts, lengths, given)
-    for name in ("squad", "cranfield"):
-        if (given.data / name).is_dir():
-            found.ndcg[name] = {p: retrieval(given.data / name, p) for p in ("fp32", "int8")}
-    for precision in ("int8", "fp32"):
-        found.query_ms[precision] = query_latency(precision)
-        found.cold_start_s[precision] = cold_start(precision)
-        for count in (given.memory_texts // 4, given.memory_texts):
-            found.peak_mb[f"{precision}, {count:,} texts"] = peak_memory(precision, count)
+    if "speed" in given.parts:
+        measure_speed(found, texts, lengths, given)
+    if "latency" in given.parts:
+        for precision in ("int8", "fp32"):
+            found.query_ms[precision] = query_latency(precision)
+            found.cold_start_s[precision] = cold_start(precision)
+    if "quality" in given.parts:
+        for folder in (given.data / "squad", given.data / "cranfield"):
+            if folder.is_dir():
+                found.ndcg[folder.name] = {p: retrieval(folder, p) for p in ("fp32", "int8")}
+    if "memory" in given.parts:
+        for precision in ("int8", "fp32"):
+            for count in (given.memory_texts // 4, given.memory_texts):
+                found.peak_mb[f"{precision}, {count:,} texts"] = peak_memory(precision, count)
     print(json.dumps(asdict(found)) if given.json else as_tables(found))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--texts", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pause", type=float, default=0, help="seconds before each measurement")
     parser.add_argument("--torch-python", default=sys.executable)
     parser.add_argument("--memory-texts", type=int, default=20_000)
     parser.add_argument("--json", action="store_true")
@@ -155,6 +163,7 @@ def measure_speed(
     for _ in range(given.rounds):
         found.gemm_gflops = max(found.gemm_gflops, gemm_rate())
         for name, encode in systems.items():
+            time.sleep(given.pause)
             cpu, start = time.process_time(), time.perf_counter()
             vectors = encode()
             times[name].append(time.perf_counter() - start)
@@ -367,23 +376,10 @@ def _memory_child(given: argparse.Namespace) -> None:
 
 def as_tables(found: Results) -> str:
     """The results as markdown."""
-    base = found.speeds["fastembed as shipped"].best
     lines = [
         f"{found.texts} texts, {found.tokens / found.texts:.0f} tokens mean, {found.cores} cores.",
         "",
-        "| system | texts/s, best | all rounds | per CPU second × cores | × fastembed | cosine |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, speed in found.speeds.items():
-        rounds = ", ".join(f"{value:.1f}" for value in speed.rounds)
-        lines.append(
-            f"| {name} | {speed.best:.1f} | {rounds} | {speed.per_cpu_second:.1f}"
-            f" | {speed.best / base:.2f} | {speed.similarity:.6f} |"
-        )
-    lines += [
-        "",
-        f"numpy float32 GEMM: {found.gemm_gflops:.0f} GFLOP/s;"
-        f" our fp32 reaches {found.fp32_share_of_gemm:.0%} of it.",
+        *_speed_table(found),
     ]
     for name, value in found.ndcg.items():
         change = value["int8"] - value["fp32"]
@@ -397,6 +393,28 @@ def as_tables(found: Results) -> str:
     ):
         lines += [f"{title}: {json.dumps(values)}"]
     return "\n".join(lines)
+
+
+def _speed_table(found: Results) -> list[str]:
+    if not found.speeds:
+        return []
+    base = found.speeds["fastembed as shipped"].best
+    lines = [
+        "| system | texts/s, best | all rounds | per CPU second × cores | × fastembed | cosine |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, speed in found.speeds.items():
+        rounds = ", ".join(f"{value:.1f}" for value in speed.rounds)
+        lines.append(
+            f"| {name} | {speed.best:.1f} | {rounds} | {speed.per_cpu_second:.1f}"
+            f" | {speed.best / base:.2f} | {speed.similarity:.6f} |"
+        )
+    return [
+        *lines,
+        "",
+        f"numpy float32 GEMM: {found.gemm_gflops:.0f} GFLOP/s;"
+        f" our fp32 reaches {found.fp32_share_of_gemm:.0%} of it.",
+    ]
 
 
 if __name__ == "__main__":

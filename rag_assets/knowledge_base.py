@@ -85,7 +85,9 @@ class KnowledgeBase:
             self.config.retrieval.k if k is None else k,
             where,
             groups,
-            self.config.retrieval.mode if mode is None else mode,
+            mode,
+            settings=self.config.retrieval,
+            trust=self._trust,
         )
         start = time.perf_counter()
         with self._index.read(version) as opened:
@@ -179,6 +181,10 @@ class KnowledgeBase:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @cached_property
+    def _trust(self) -> dict[str, float]:
+        return {source.name: source.trust for source in self.config.sources}
 
     @cached_property
     def _index(self) -> "LiveIndex":

@@ -7,6 +7,7 @@ from rag_assets.embedding.registry import (
     model_fingerprint,
     open_encoder,
     open_tokenizer,
+    token_form,
 )
 from rag_assets.embedding.store import EmbeddingStore
 
@@ -18,4 +19,5 @@ __all__ = [
     "open_encoder",
     "open_engine",
     "open_tokenizer",
+    "token_form",
 ]

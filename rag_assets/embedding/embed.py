@@ -22,11 +22,13 @@ class _WriteThrough:
         self._store = store
         self._keys: list[str] = []
         self._vectors: list[np.ndarray] = []
+        self._matrices: list[np.ndarray] = []
         self._since = time.monotonic()
 
-    def add(self, keys: Sequence[str], vectors: np.ndarray) -> None:
+    def add(self, keys: Sequence[str], vectors: np.ndarray, matrices: Sequence[np.ndarray]) -> None:
         self._keys += keys
         self._vectors.append(vectors)
+        self._matrices += matrices
         waited = time.monotonic() - self._since
         if len(self._keys) >= _WRITE_TEXTS or waited >= _WRITE_SECONDS:
             self.flush()
@@ -34,7 +36,10 @@ class _WriteThrough:
     def flush(self) -> None:
         if self._keys:
             self._store.put(self._keys, np.concatenate(self._vectors))
-        self._keys, self._vectors, self._since = [], [], time.monotonic()
+            if self._store.tokens is not None:
+                self._store.tokens.put(self._keys, self._matrices)
+        self._keys, self._vectors, self._matrices = [], [], []
+        self._since = time.monotonic()
 
 
 def embed_missing(
@@ -51,13 +56,19 @@ def embed_missing(
     the store cannot be written.
     """
     started = time.monotonic()
+    form = getattr(encoder, "token_form", None)
+    if form is None:
+        store.forget_tokens()
     missing = store.missing(list(texts))
     encoder.admit(texts[key] for key in missing)
     writer = _WriteThrough(store)
     done, tokens, usd = 0, 0, 0.0
     try:
-        for keys, batch in _computed(missing, texts, encoder):
-            writer.add(keys, batch.vectors)
+        for keys, batch in _computed(missing, texts, encoder, store.tokens is not None):
+            matrices = batch.token_vectors or []
+            if form is not None and matrices:
+                matrices = form.passages([texts[key] for key in keys], matrices)
+            writer.add(keys, batch.vectors, matrices)
             if batch.usd:
                 writer.flush()  # what was paid for is kept before more is spent
             done, tokens, usd = done + len(keys), tokens + batch.tokens, usd + batch.usd
@@ -78,10 +89,11 @@ def embed_missing(
 
 
 def _computed(
-    missing: Sequence[str], texts: Mapping[str, str], encoder: Encoder
+    missing: Sequence[str], texts: Mapping[str, str], encoder: Encoder, with_tokens: bool
 ) -> Iterator[tuple[list[str], Batch]]:
     """Each finished batch with the keys of its texts."""
     remaining = iter(missing)
     while keys := list(islice(remaining, _SLICE)):
-        for batch in encoder.batches([texts[key] for key in keys]):
+        some = [texts[key] for key in keys]
+        for batch in encoder.batches_with_tokens(some) if with_tokens else encoder.batches(some):  # type: ignore[attr-defined]
             yield [keys[position] for position in batch.positions], batch

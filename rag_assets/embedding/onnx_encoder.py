@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from rag_assets.embedding.base import Batch, OnBatch, gathered
 from rag_assets.embedding.batching import distinct, padded, plan_batches
 from rag_assets.embedding.session import open_session
 from rag_assets.embedding.tokenising import TokenIds
+from rag_assets.embedding.tokens import TokenForm
 from rag_assets.errors import ConfigError
 
 # Texts tokenised and sorted together. The first lot is small so that inference starts at once; at
@@ -31,6 +33,11 @@ class OnnxEncoder:
         self._tokens = TokenIds(self._files)
         self._open = open_session(self._files, config)
         self.provider = self._open.provider
+
+    @cached_property
+    def token_form(self) -> TokenForm | None:
+        """How this model's token vectors are kept; None when its graph does not show them."""
+        return TokenForm(self._files) if len(self._open.session.get_outputs()) > 1 else None
 
     def admit(self, texts: Iterable[str]) -> None:
         """Nothing to hold: a local model costs nothing."""

@@ -8,6 +8,7 @@ from rag_assets.embedding import model_store, services
 from rag_assets.embedding.base import Encoder
 from rag_assets.embedding.reference_tokenizer import reference_tokenizer
 from rag_assets.embedding.tokenising import load_tokenizer
+from rag_assets.embedding.tokens import TokenForm
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -45,6 +46,13 @@ def open_tokenizer(config: EmbeddingConfig) -> "Tokenizer":
     if services.is_service(config.model):
         return reference_tokenizer()
     return load_tokenizer(model_store.find_model(config.model))
+
+
+def token_form(config: EmbeddingConfig) -> TokenForm | None:
+    """How this model's token vectors are kept; None for a service, which does not give any."""
+    if services.is_service(config.model):
+        return None
+    return TokenForm(model_store.find_model(config.model))
 
 
 def model_fingerprint(config: EmbeddingConfig) -> str:

@@ -10,7 +10,8 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,10 +28,13 @@ from rag_assets.embedding.segment import (
     write_merged,
     write_segment,
 )
+from rag_assets.embedding.tokens import TokenStore
 from rag_assets.errors import StorageError
 
 _log = logging.getLogger(__name__)
 
+# `put` compacts when there are more segments than this: each is a mapping that every look-up asks.
+_MANY = 128
 # Rows of the largest segment that compaction makes: 400 MB of 384-dimensional vectors.
 _LARGEST = 262_144
 # A directory listed this soon (ns) after its last change may have changed again within the clock
@@ -66,10 +70,28 @@ class EmbeddingStore:
         self.damaged: list[Path] = []  # segments set aside by this object
         self._listing = _Listing()
         self._lock = threading.RLock()
+        self.tokens = TokenStore.find(self.directory)
+
+    def keep_tokens(self, dimension: int) -> None:
+        """From now on keep token vectors of this length too; a key without them is missing."""
+        if self.tokens is None:
+            self.tokens = TokenStore.create(self.directory, dimension)
+
+    def forget_tokens(self) -> None:
+        """Delete all token vectors; they are no longer kept."""
+        if self.tokens is not None:
+            self.tokens.remove()
+            self.tokens = None
 
     def missing(self, keys: Sequence[str]) -> list[str]:
-        """The keys that have no vector yet, each once, in the order given."""
+        """The keys that lack a vector, or token vectors where kept; each once, in order."""
         different = list(dict.fromkeys(keys))
+        without = set(self._without_vector(different))
+        if self.tokens is not None:
+            without |= self.tokens.missing(different)
+        return [key for key in different if key in without]
+
+    def _without_vector(self, different: Sequence[str]) -> list[str]:
         if not different:
             return []
         absent = np.ones(len(different), dtype=bool)
@@ -77,7 +99,7 @@ class EmbeddingStore:
         for segment in self._segments():
             open_places = np.flatnonzero(absent)
             absent[open_places] = segment.find(wanted[open_places]) < 0
-        return [different[place] for place in np.flatnonzero(absent)]
+        return [different[int(place)] for place in np.flatnonzero(absent)]
 
     def get(self, keys: Sequence[str]) -> np.ndarray:
         """Vectors float32 (n, dim) in the order of the keys; a key may repeat.
@@ -123,10 +145,12 @@ class EmbeddingStore:
                 " wanted; the embedding model is damaged or broken."
             )
         place = {key: number for number, key in enumerate(keys)}
-        new = self.missing(keys)
+        new = self._without_vector(list(place))
         if new:
             rows = vectors[[place[key] for key in new]]
             write_segment(self._new_path(), key_array(new), rows, int(time.time()))
+            if len(self._listing.segments) > _MANY:
+                self.compact()
 
     def size(self) -> StoreSize:
         """Vectors, bytes on disk and segments."""
@@ -138,19 +162,27 @@ class EmbeddingStore:
 
         Starting from the smallest, segments are merged until the next is more than twice as large
         as all of them, or the result would be too large. Crash-safe at any moment and harmless to
-        readers: the merged segment is durable before the first old one goes.
+        readers: the merged segment is durable before the first old one goes. Does nothing while
+        another process compacts.
         """
-        by_size = sorted(self._segments(), key=len)
+        if not self.directory.is_dir():
+            return
+        with self._rewriting(wait=False) as mine:
+            if mine:
+                group = self._smallest()
+                if len(group) > 1:
+                    self._rewrite(group, keep=lambda segment: np.ones(len(segment), dtype=bool))
+                self._sweep()
+
+    def _smallest(self) -> list[Segment]:
         group: list[Segment] = []
         rows = 0
-        for segment in by_size:
+        for segment in sorted(self._segments(), key=len):
             if group and (len(segment) > 2 * rows or rows + len(segment) > _LARGEST):
                 break
             group.append(segment)
             rows += len(segment)
-        if len(group) > 1:
-            self._rewrite(group, keep=lambda segment: np.ones(len(segment), dtype=bool))
-        self._sweep()
+        return group
 
     def collect_garbage(self, keep: Iterable[str], older_than: timedelta, now: datetime) -> int:
         """Drop vectors that are not in `keep` and were written more than `older_than` before `now`.
@@ -165,12 +197,15 @@ class EmbeddingStore:
             return np.isin(segment.keys, kept) | (segment.written >= limit)
 
         dropped = 0
-        for segment in self._segments():
-            dead = len(segment) - int(wanted(segment).sum())
-            if dead:
-                dropped += dead
-                self._rewrite([segment], keep=wanted)
-        self._sweep()
+        if not self.directory.is_dir():
+            return dropped
+        with self._rewriting(wait=True):
+            for segment in self._segments():
+                dead = len(segment) - int(wanted(segment).sum())
+                if dead:
+                    dropped += dead
+                    self._rewrite([segment], keep=wanted)
+            self._sweep()
         return dropped
 
     def verify(self) -> list[Path]:
@@ -237,6 +272,26 @@ class EmbeddingStore:
             self._set_aside(segment.path, reason)
             self._listing = _Listing()
 
+    @contextmanager
+    def _rewriting(self, wait: bool) -> Iterator[bool]:
+        """Hold the lock of those who replace segments; False when it is taken and not waited for.
+
+        Writers and readers need no lock. It only keeps two processes from merging the same
+        segments, or one from bringing back what another collects.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.directory / ".rewriting", timeout=-1 if wait else 0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
     def _rewrite(self, group: Sequence[Segment], keep: Callable[[Segment], np.ndarray]) -> None:
         """Replace segments by one new segment of the rows to keep; damaged rows do not travel."""
         sources = []
@@ -256,8 +311,6 @@ class EmbeddingStore:
 
     def _sweep(self) -> None:
         """Remove what writers killed more than an hour ago left behind."""
-        if not self.directory.is_dir():
-            return
         for path in self.directory.glob(f"{TEMPORARY}*"):
             try:
                 if time.time() - path.stat().st_mtime > 3600:

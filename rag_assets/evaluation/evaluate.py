@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from rag_assets.config import Gate, RetrievalConfig
 from rag_assets.embedding.base import Encoder
+from rag_assets.embedding.tokens import TokenForm
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
 from rag_assets.evaluation.metrics import REPORTED, parse_metric
 from rag_assets.evaluation.report import EvalReport, QueryResult
@@ -25,14 +27,20 @@ class PreparedEncoder:
     """An encoder that already knows the vectors of some queries, computed in batches."""
 
     def __init__(self, encoder: Encoder, texts: Iterable[str]) -> None:
-        self._encoder = encoder
         self.fingerprint = encoder.fingerprint
-        self._vectors = _query_vectors(encoder, list(dict.fromkeys(texts)))
+        self.token_form = getattr(encoder, "token_form", None)
+        self._encoder: Any = encoder
+        self._known = _query_vectors(encoder, list(dict.fromkeys(texts)), self.token_form)
 
     def encode_query(self, text: str) -> np.ndarray:
         """The vector of one query: float32 (dim,), L2-normalised."""
-        known = self._vectors.get(text)
-        return self._encoder.encode_query(text) if known is None else known
+        known = self._known.get(text)
+        return self._encoder.encode_query(text) if known is None else known[0]
+
+    def encode_query_with_tokens(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The vector (dim,) of one query and its token vectors int8 (tokens, dim)."""
+        known = self._known.get(text)
+        return self._encoder.encode_query_with_tokens(text) if known is None else known
 
 
 def evaluate(
@@ -73,7 +81,7 @@ def evaluate_version(
     floors = gate.floors if gate else {}
 
     def search_fn(query: EvalQuery, k: int) -> Sequence[Hit]:
-        request = SearchRequest(query.query, k, groups=query.groups, mode=retrieval.mode)
+        request = SearchRequest(query.query, k, groups=query.groups, settings=retrieval)
         return search(version, prepared, request)
 
     return evaluate(version, eval_set, search_fn, tuple(dict.fromkeys((*REPORTED, *floors))))
@@ -112,10 +120,20 @@ def _documents(hits: Sequence[Hit], depth: int) -> dict[str, float]:
     return best
 
 
-def _query_vectors(encoder: Encoder, texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Vectors by text: in batches where the model treats queries as passages, else one by one."""
+def _query_vectors(
+    encoder: Any, texts: Sequence[str], token_form: TokenForm | None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Vectors and token vectors by text, in batches where the model treats queries as passages.
+
+    The token vectors are empty for a model that gives none.
+    """
     if not texts:
         return {}
     alike = np.allclose(encoder.encode_query(texts[0]), encoder.encode(texts[:1])[0], atol=0.01)
+    if token_form is not None and alike:
+        return dict(zip(texts, zip(*encoder.encode_with_tokens(texts), strict=True), strict=True))
+    if token_form is not None:
+        return {text: encoder.encode_query_with_tokens(text) for text in texts}
     vectors = encoder.encode(texts) if alike else [encoder.encode_query(text) for text in texts]
-    return dict(zip(texts, vectors, strict=True))
+    nothing = np.empty((0, 0), np.int8)
+    return {text: (vector, nothing) for text, vector in zip(texts, vectors, strict=True)}

@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from rag_assets.index.columns import Columns
+    from rag_assets.index.token_vectors import TokenVectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,13 @@ class Passage:
 class OpenVersion(Protocol):
     """A sealed index version, open for reading from any number of threads.
 
-    columns: its documents' metadata, access groups and validity, for filters.
+    columns: its documents' metadata, access groups and validity, for filters. tokens: the token
+    vectors of its chunks, for the rerank.
     """
 
     manifest: Manifest
     columns: "Columns"
+    tokens: "TokenVectors"
 
     def dense(
         self, vector: np.ndarray, k: int, chunk_ids: Sequence[str] | None = None
@@ -105,6 +108,12 @@ class OpenVersion(Protocol):
         self, text: str, k: int, chunk_ids: Sequence[str] | None = None
     ) -> list[tuple[str, float]]:
         """The k best chunks by BM25, as (chunk_id, score), best first. Any string is a query."""
+
+    def vectors(self, chunk_ids: Sequence[str]) -> np.ndarray:
+        """The vectors of these chunks: float32 (chunks, dimension)."""
+
+    def rarity(self, words: Sequence[str]) -> list[float]:
+        """How much each word tells: its inverse document frequency among the chunks."""
 
     def passages(self, chunk_ids: Sequence[str]) -> list[Passage]:
         """The passages of these chunks, in the order asked; unknown ids raise `StorageError`."""

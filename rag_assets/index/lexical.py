@@ -20,6 +20,7 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
+from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,6 +145,25 @@ class LexicalIndex:
         return self._best(
             tantivy.Query.boolean_query([(tantivy.Occur.Must, part) for part in both]), k, None, k
         )
+
+    def rarity(self, words: Sequence[str]) -> list[float]:
+        """How much each word tells: its inverse document frequency, that of its rarest stem.
+
+        A word that no row has is the rarest of all; one without a stem (punctuation) tells nothing.
+        """
+        rows = self.count()
+        known = {word: self._rarest(word, rows) for word in set(words)}
+        return [known[word] for word in words]
+
+    def _rarest(self, word: str, rows: int) -> float:
+        word = _normal(word)
+        found = [
+            *(("text", term) for term in _words().analyze(_UNSPACED.sub(" ", word))),
+            *(("gram", term) for term in _query_grams(word)),
+        ]
+        counts = [self._searcher.doc_freq(field, term) for field, term in found]
+        rarest = min(min(counts, default=rows), rows)  # counts still hold deleted rows
+        return log(1 + (rows - rarest + 0.5) / (rarest + 0.5)) if counts else 0.0
 
     def close(self) -> None:
         """Finish merges and release the writer's lock; uncommitted changes are lost."""

@@ -15,6 +15,7 @@ from rag_assets.index.columns import Columns
 from rag_assets.index.homes import CHROMA, open_dense
 from rag_assets.index.lexical import LexicalIndex
 from rag_assets.index.passages import PassageStore
+from rag_assets.index.token_vectors import TokenVectors
 from rag_assets.index.vectors import SealedVectors
 from rag_assets.index.versions import POINTER_FILE, Pointer, Versions
 
@@ -36,6 +37,7 @@ class SealedVersion:
         self._dense = open_dense(directory, manifest)
         self._vectors = SealedVectors.open(directory / CHROMA, manifest.space, manifest.dimension)
         self.columns = Columns(directory)
+        self.tokens = TokenVectors(directory, manifest)
 
     def dense(
         self, vector: np.ndarray, k: int, chunk_ids: Sequence[str] | None = None
@@ -52,6 +54,17 @@ class SealedVersion:
     ) -> list[tuple[str, float]]:
         """The k best chunks by BM25 with their score, best first."""
         return self._lexical.search(text, k, chunk_ids) if k > 0 else []
+
+    def vectors(self, chunk_ids: Sequence[str]) -> np.ndarray:
+        """The vectors of these chunks: float32 (chunks, dimension)."""
+        if self._vectors is not None:
+            return self._vectors.vectors(chunk_ids)
+        found = self._dense.vectors(chunk_ids)
+        return np.stack([found[chunk_id] for chunk_id in chunk_ids])
+
+    def rarity(self, words: Sequence[str]) -> list[float]:
+        """The inverse document frequency of each word."""
+        return self._lexical.rarity(words)
 
     def passages(self, chunk_ids: Sequence[str]) -> list[Passage]:
         """The passages of these chunks, in the order asked."""
@@ -77,12 +90,14 @@ class SealedVersion:
             self.dense(probe, 1)
         self.columns.warm()
         self._lexical.warm()
+        self.tokens.warm()
 
     def close(self) -> None:
         """Release files and memory."""
         self._dense.close()
         self._lexical.close()
         self._passages.close()
+        self.tokens.close()
 
 
 class _Slot:

@@ -22,6 +22,7 @@ from rag_assets.embedding import (
     model_fingerprint,
     open_encoder,
     open_tokenizer,
+    token_form,
 )
 from rag_assets.embedding.base import Encoder
 from rag_assets.embedding.embed import EmbeddingProgress
@@ -118,7 +119,11 @@ class Pipeline:
     def store(self) -> EmbeddingStore:
         """The vectors of the configured model, shared by all partitions and versions."""
         directory = Path(self.storage) / "embeddings" / self.model
-        return EmbeddingStore(directory, self.model, self.dimension)
+        store = EmbeddingStore(directory, self.model, self.dimension)
+        form = token_form(self.config.embedding)
+        if form is not None and self.config.retrieval.rerank == "tokens":
+            store.keep_tokens(form.dimension)
+        return store
 
     def refreshing(self, timeout: float = 600) -> AbstractContextManager[object]:
         """Hold the refresh lock, so that two refreshes of one storage never interleave."""

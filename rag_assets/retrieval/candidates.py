@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from rag_assets.index.base import OpenVersion
-from rag_assets.retrieval.base import SearchRequest
+from rag_assets.retrieval.base import Mode, SearchRequest
 from rag_assets.retrieval.filters import document_filter
+from rag_assets.retrieval.question import Question
 
 Scored = list[tuple[str, float]]
 Leg = Callable[[int, Sequence[str] | None], Scored]
@@ -23,22 +24,12 @@ _MARGIN = 1.5  # candidates fetched for each one that a filter of average luck l
 _DEEPER, _CHOSEN = 10, 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidates:
     """What each leg found: (chunk_id, score), best first. An unused leg is empty."""
 
     dense: Scored
     lexical: Scored
-
-    @cached_property
-    def _by_leg(self) -> dict[str, dict[str, float]]:
-        return {"dense": dict(self.dense), "lexical": dict(self.lexical)}
-
-    def signals(self, chunk_id: str) -> dict[str, float]:
-        """The raw score of a chunk from each leg that found it."""
-        return {
-            name: scores[chunk_id] for name, scores in self._by_leg.items() if chunk_id in scores
-        }
 
 
 class Allowed:
@@ -64,7 +55,8 @@ class Allowed:
 def find_candidates(
     version: OpenVersion,
     request: SearchRequest,
-    vector: np.ndarray | None,
+    mode: Mode,
+    question: Question | None,
     allowed: Allowed | None,
 ) -> Candidates:
     """The best chunks that are allowed, by each leg of the mode.
@@ -75,7 +67,7 @@ def find_candidates(
     depth = max(DEPTH, request.k)
     found = {
         name: leg(depth, None) if allowed is None else _filtered(leg, depth, allowed)
-        for name, leg in _legs(version, request, vector).items()
+        for name, leg in _legs(version, request.query, mode, question).items()
     }
     return Candidates(found.get("dense", []), found.get("lexical", []))
 
@@ -98,18 +90,18 @@ def _filtered(leg: Leg, depth: int, allowed: Allowed) -> Scored:
 
 
 def _legs(
-    version: OpenVersion, request: SearchRequest, vector: np.ndarray | None
+    version: OpenVersion, query: str, mode: Mode, question: Question | None
 ) -> dict[str, Leg]:
     def dense(k: int, chunk_ids: Sequence[str] | None) -> Scored:
-        assert vector is not None
-        return version.dense(vector, k, chunk_ids)
+        assert question is not None
+        return version.dense(question.vector, k, chunk_ids)
 
     def lexical(k: int, chunk_ids: Sequence[str] | None) -> Scored:
-        return version.lexical(request.query, k, chunk_ids)
+        return version.lexical(query, k, chunk_ids)
 
     used: dict[str, Leg] = {}
-    if request.mode != "lexical":
+    if mode != "lexical":
         used["dense"] = dense
-    if request.mode != "dense":
+    if mode != "dense":
         used["lexical"] = lexical
     return used

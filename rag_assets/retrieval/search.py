@@ -1,17 +1,26 @@
-"""A query to ranked passages: candidates from both legs, one filter on both, one fused score."""
+"""A query to ranked passages: candidates from both legs, one filter on both, one score."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+
+import numpy as np
 
 from rag_assets.errors import BadRequest, IndexMismatch
 from rag_assets.index.base import OpenVersion, Passage
-from rag_assets.retrieval.base import MAX_K, Hit, QueryEncoder, SearchRequest
-from rag_assets.retrieval.candidates import (
-    DEPTH,
-    Candidates,
-    allowed_chunks,
-    find_candidates,
+from rag_assets.retrieval.base import MAX_K, Hit, Location, Mode, QueryEncoder, SearchRequest
+from rag_assets.retrieval.candidates import allowed_chunks, find_candidates
+from rag_assets.retrieval.diversity import Shown, arrange
+from rag_assets.retrieval.question import Question, encode_question
+from rag_assets.retrieval.scoring import (
+    Scores,
+    add_feedback,
+    add_metadata,
+    needs_passages,
+    score_hybrid,
+    score_one_leg,
 )
-from rag_assets.retrieval.fusion import best_first, weighted_sum, z_scores
+
+_POOL = 4  # candidates looked at for each hit wanted, when repeats are collapsed
 
 
 def search(version: OpenVersion, encoder: QueryEncoder, request: SearchRequest) -> list[Hit]:
@@ -20,27 +29,35 @@ def search(version: OpenVersion, encoder: QueryEncoder, request: SearchRequest) 
     Raises: BadRequest for a query, k or filter that cannot be used; IndexMismatch when the encoder
     is not the one that the version was built with.
     """
-    _check(version, encoder, request)
+    mode = request.mode or request.settings.mode
+    _check(version, encoder, request, mode)
     now = request.now or datetime.now(UTC)
     allowed = allowed_chunks(version, request, now)
-    vector = None if request.mode == "lexical" else encoder.encode_query(request.query)
-    candidates = find_candidates(version, request, vector, allowed)
-    ranked = _fused(candidates)[: request.k]
-    passages = version.passages([chunk_id for chunk_id, _ in ranked])
-    return [
-        _hit(rank, score, passage, candidates)
-        for rank, ((_, score), passage) in enumerate(zip(ranked, passages, strict=True), start=1)
-    ]
+    with_tokens = (
+        mode == "hybrid" and request.settings.rerank == "tokens" and version.tokens.available
+    )
+    question = (
+        None
+        if mode == "lexical"
+        else encode_question(encoder, request.query, with_tokens=with_tokens)
+    )
+    candidates = find_candidates(version, request, mode, question, allowed)
+    if question is not None and mode == "hybrid":
+        scores = score_hybrid(version, request, question, candidates)
+        _second_wave(scores, version, request, question, now)
+    else:
+        scores = score_one_leg(mode, candidates.dense or candidates.lexical)
+    return _hits(version, scores, _chosen(version, scores, request))
 
 
-def _check(version: OpenVersion, encoder: QueryEncoder, request: SearchRequest) -> None:
+def _check(version: OpenVersion, encoder: QueryEncoder, request: SearchRequest, mode: Mode) -> None:
     if not isinstance(request.query, str) or not request.query.strip():
         raise BadRequest(f"query: expected a text that is not empty, found {request.query!r}")
     if not isinstance(request.k, int) or not 1 <= request.k <= MAX_K:
         raise BadRequest(f"k: expected a whole number from 1 to {MAX_K}, found {request.k!r}")
-    if request.mode not in ("hybrid", "dense", "lexical"):
-        raise BadRequest(f"mode: expected hybrid, dense or lexical, found {request.mode!r}")
-    if request.mode != "lexical" and encoder.fingerprint != version.manifest.model:
+    if mode not in ("hybrid", "dense", "lexical"):
+        raise BadRequest(f"mode: expected hybrid, dense or lexical, found {mode!r}")
+    if mode != "lexical" and encoder.fingerprint != version.manifest.model:
         raise IndexMismatch(
             f"index version {version.manifest.version} was built with the embedding model"
             f" {version.manifest.embedding_model} ({version.manifest.model}), the configured one is"
@@ -48,22 +65,64 @@ def _check(version: OpenVersion, encoder: QueryEncoder, request: SearchRequest) 
         )
 
 
-def _fused(candidates: Candidates) -> list[tuple[str, float]]:
-    """Candidates best first: a single leg by its own scores, both by the mean of z-scores."""
-    legs = {"dense": dict(candidates.dense), "lexical": dict(candidates.lexical)}
-    used = {name: scores for name, scores in legs.items() if scores}
-    if len(used) == 1:
-        [scores] = used.values()
-        return best_first(scores)
-    if len(legs["lexical"]) < DEPTH:
-        # All that match are here, so BM25 of the others is 0. Without them a word that only one
-        # passage holds would have no spread, and its match would count for nothing.
-        used["lexical"] = dict.fromkeys(legs["dense"], 0.0) | legs["lexical"]
-    signals = {name: z_scores(scores) for name, scores in used.items()}
-    return best_first(weighted_sum(signals, dict.fromkeys(signals, 0.5)))
+def _second_wave(
+    scores: Scores,
+    version: OpenVersion,
+    request: SearchRequest,
+    question: Question,
+    now: datetime,
+) -> None:
+    """Metadata signals, then feedback from whoever leads with them."""
+    if not scores.ids:
+        return
+    if needs_passages(request):
+        add_metadata(scores, version.passages(scores.ids), request, now)
+    weight = request.settings.weights.feedback
+    if weight:
+        add_feedback(scores, version.vectors(scores.ids), question, weight)
 
 
-def _hit(rank: int, score: float, passage: Passage, candidates: Candidates) -> Hit:
+def _chosen(version: OpenVersion, scores: Scores, request: SearchRequest) -> list[Shown]:
+    """The places to show: repeats collapsed, no document ahead of its share."""
+    ranked = scores.best_first()[: _POOL * request.k]
+    if not ranked:
+        return []
+    documents = version.columns.document_of
+    of_place = {place: documents[scores.ids[place]] for place in ranked}
+    vectors: dict[int, np.ndarray] = {}
+    if request.settings.duplicates < 1:
+        found = version.vectors([scores.ids[place] for place in ranked])
+        lengths = np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        vectors = dict(zip(ranked, found / lengths, strict=True))
+    settings = request.settings
+    return arrange(ranked, of_place, vectors, settings.duplicates, settings.per_document, request.k)
+
+
+def _hits(version: OpenVersion, scores: Scores, shown: Sequence[Shown]) -> list[Hit]:
+    places = [place for item in shown for place in (item.place, *item.also)]
+    found = version.passages([scores.ids[place] for place in places])
+    passages = dict(zip(places, found, strict=True))
+    total = scores.total if scores.ids else np.empty(0)
+    return [
+        _hit(
+            rank,
+            float(total[item.place]),
+            passages[item.place],
+            *scores.of(item.place),
+            [passages[place] for place in item.also],
+        )
+        for rank, item in enumerate(shown, start=1)
+    ]
+
+
+def _hit(
+    rank: int,
+    score: float,
+    passage: Passage,
+    signals: dict[str, float],
+    parts: dict[str, float],
+    also: Sequence[Passage],
+) -> Hit:
     return Hit(
         rank=rank,
         score=score,
@@ -77,5 +136,10 @@ def _hit(rank: int, score: float, passage: Passage, candidates: Candidates) -> H
         end=passage.end,
         text=passage.text,
         metadata=passage.metadata,
-        signals=candidates.signals(passage.chunk_id),
+        signals=signals,
+        parts=parts,
+        also_at=tuple(
+            Location(other.uri, other.doc_id, other.chunk_id, other.start, other.end)
+            for other in also
+        ),
     )

@@ -190,6 +190,13 @@ def test_compaction_merges_and_keeps_everything(store):
     assert reader.size().segments == 1
 
 
+def test_many_writes_compact_by_themselves(store):
+    for number in range(300):
+        put(store, f"word {number}")
+    assert store.size().segments < 130
+    assert store.missing([text_key(f"word {number}") for number in range(300)]) == []
+
+
 def test_a_large_segment_is_not_rewritten_for_a_small_one(store):
     put(store, *WORDS[:30])
     [large] = segments(store)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_assets.retrieval.fusion import best_first, reciprocal_ranks, weighted_sum, z_scores
+from rag_assets.retrieval.fusion import reciprocal_ranks, z_scores
 
 scores = st.dictionaries(
     st.text("abcdef", min_size=1, max_size=2), st.integers(-50, 50), max_size=12
@@ -23,13 +23,3 @@ def test_z_scores_ignore_scale_and_offset(given_scores, scale, offset):
 
 def test_reciprocal_ranks_by_hand():
     assert reciprocal_ranks([("a", 9.0), ("b", 8.0)]) == {"a": 1 / 61, "b": 1 / 62}
-
-
-def test_a_candidate_that_a_leg_lacks_gets_its_lowest_value():
-    signals = {"dense": {"a": 2.0, "b": -1.0}, "lexical": {"b": 4.0, "c": 0.5}}
-    fused = weighted_sum(signals, {"dense": 0.5, "lexical": 0.5})
-    assert fused == {"a": 1.25, "b": 1.5, "c": -0.25}
-
-
-def test_equal_scores_are_ordered_by_id():
-    assert best_first({"b": 1.0, "c": 2.0, "a": 1.0}) == [("c", 2.0), ("a", 1.0), ("b", 1.0)]

@@ -48,7 +48,9 @@ def test_finds_the_rule_asked_for(version, mode):
     assert hit.text == "About vacation and printer, rule 30."
     assert (hit.start, hit.end, hit.title) == (0, len(hit.text), "Vacation")
     assert hit.metadata == {"team": "ops", "n": 30}
-    assert set(hit.signals) == ({"dense", "lexical"} if mode == "hybrid" else {mode})
+    wanted = {"dense", "lexical", "feedback"} if mode == "hybrid" else {mode}
+    assert set(hit.signals) == set(hit.parts) == wanted
+    assert hit.score == pytest.approx(sum(hit.parts.values()))
 
 
 def test_ranks_and_scores_descend(version):
@@ -146,5 +148,5 @@ def test_another_model_is_refused_unless_it_is_not_needed(version):
 def test_a_query_without_words_is_answered_by_the_dense_leg(version):
     hits = found(version, "🎉", k=3)
     assert len(hits) == 3
-    assert set(hits[0].signals) == {"dense"}
+    assert "lexical" not in hits[0].signals
     assert found(version, "🎉", k=3, mode="lexical") == []
