@@ -1,14 +1,13 @@
-"""Commands that ask a knowledge base: search, ask, evaluate."""
+"""Commands that ask a knowledge base: search, ask."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rag_assets.cli.app import ConfigOption, DebugOption, JsonOption, command, note, print_json, say
-from rag_assets.config import BeirSet, load_config
-from rag_assets.errors import BadRequest, ConfigError, LlmError
+from rag_assets.config import load_config
+from rag_assets.errors import BadRequest, LlmError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -161,72 +160,3 @@ def print_sources(reply: "Answer") -> None:
         f"  index version {reply.index_version}, {reply.model},"
         f" confidence {reply.confidence:.2f}{flag}"
     )
-
-
-@command("evaluate")
-def evaluate(
-    eval_set: Annotated[
-        Path | None, typer.Option("--set", help="A .jsonl file or BEIR folder; default: all.")
-    ] = None,
-    version: VersionOption = None,
-    compare: Annotated[
-        int | None, typer.Option("--compare", help="Show wins and losses against this version.")
-    ] = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Retrieval metrics with confidence intervals."""
-    from rag_assets.evaluation.report import reports_as_json
-    from rag_assets.refresh import judge
-    from rag_assets.refresh.pipeline import Pipeline
-
-    settings = load_config(config)
-    if eval_set is not None:
-        if not eval_set.exists():
-            raise ConfigError(f"--set {eval_set}: no such file or folder")
-        chosen = BeirSet(
-            path=str(eval_set.resolve()), format="beir" if eval_set.is_dir() else "jsonl"
-        )
-        evaluation = settings.evaluation.model_copy(update={"sets": [chosen]})
-        path = settings.path
-        settings = settings.model_copy(update={"evaluation": evaluation})
-        settings._path = path
-    elif not settings.evaluation.sets:
-        raise ConfigError(f"{settings.path}: evaluation.sets is empty; name one with --set PATH")
-    pipeline = Pipeline(settings)
-    number = version if version is not None else pipeline.versions.live().version
-    reports = judge.evaluated(pipeline, number)
-    result = reports_as_json(number, reports)
-    other = None if compare is None else judge.evaluated(pipeline, compare)
-    if other is not None:
-        result["comparison"] = judge.comparison(compare or 0, reports, other)
-    if as_json:
-        print_json(result)
-        return
-    say(f"index version {number}")
-    for report in reports:
-        say(
-            f"{report.name}: {len(report.results)} queries, {len(report.judged)} judged,"
-            f" {len(report.stale)} stale, {len(report.errors)} failed"
-        )
-        for name, value in report.metrics.items():
-            low, high = report.ci95.get(name, (float("nan"), float("nan")))
-            say(f"  {name:<10} {value:.3f}  [{low:.3f}, {high:.3f}]")
-        say(f"  latency    p50 {report.latency(50):.1f} ms, p95 {report.latency(95):.1f} ms")
-    if other is not None:
-        _print_comparison(result["comparison"])
-
-
-def _print_comparison(comparison: Any) -> None:
-    say(f"against version {comparison['version']} (positive: this version is better)")
-    for name, found in comparison["sets"].items():
-        for metric, difference in found["metrics"].items():
-            low, high = difference["ci95"]
-            say(
-                f"  {name} {metric:<10} {difference['mean']:+.3f} [{low:+.3f}, {high:+.3f}]"
-                f"  {difference['wins']} wins, {difference['losses']} losses,"
-                f" p = {difference['p']:.3f}"
-            )
-        for query in found["queries"][:20]:
-            say(f"    {query['difference']:+.2f}  {query['query']}")

@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rag_assets.config.base import Fraction, Section
 
-GATE_METRIC = re.compile(r"^(recall|hit|mrr|ndcg|precision)@[1-9]\d*$")
+GATE_METRIC = re.compile(
+    r"^(recall|hit|mrr|ndcg|precision|span_recall|span_precision|span_iou)@[1-9]\d*$"
+)
 
 
 class BeirSet(Section):
@@ -18,12 +20,21 @@ class BeirSet(Section):
 
 
 class Gate(BaseModel):
-    """Absolute floors by metric name, and the rules of the comparison with the live version."""
+    """Absolute floors by metric name, and the rules of the comparison with the live version.
+
+    known_items: the share of changed documents that must be found by their own words. abstention:
+    the share of unanswerable queries that must be left unanswered; answered: the share of the
+    others that must not. Both are judged on samples, so a rate is refused only when chance does
+    not explain it.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     max_regression: Fraction = 0.02
     min_queries: Annotated[int, Field(ge=1)] = 20
+    known_items: Fraction = 0.8
+    abstention: Fraction | None = None
+    answered: Fraction | None = None
 
     @model_validator(mode="after")
     def _floors_are_metrics(self) -> "Gate":
@@ -31,7 +42,8 @@ class Gate(BaseModel):
             if not GATE_METRIC.match(name):
                 raise ValueError(
                     f"unknown key {name!r}; expected recall@K, hit@K, precision@K, mrr@K, ndcg@K,"
-                    " max_regression or min_queries"
+                    " span_recall@K, span_precision@K, span_iou@K, max_regression, min_queries,"
+                    " known_items, abstention or answered"
                 )
             if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:
                 raise ValueError(f"{name}: expected a number from 0 to 1, found {floor!r}")

@@ -13,7 +13,7 @@ from rag_assets.defs.metadata import bars, preview, table
 from rag_assets.defs.names import Names
 from rag_assets.defs.resources import PipelineResource
 from rag_assets.errors import GateRefused
-from rag_assets.refresh import judge
+from rag_assets.refresh import judge, report_tables
 from rag_assets.refresh.candidate import account, make_candidate
 from rag_assets.refresh.pipeline import Options
 
@@ -209,14 +209,20 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         rag = resource(context)
         version = rag.pipeline.versions.candidate()
         report = judge.make_report(rag.pipeline, version)
-        rows = judge.metric_rows(rag.pipeline, report)
+        live = judge.live_summary(rag.pipeline)
+        rows = report_tables.metric_rows(report, live)
         metadata: dict[str, object] = {
             "version": version,
             "metrics": table(["set", "metric", "value", "95 % low", "95 % high", "live"], rows),
-            "worst_queries": table(*judge.worst_queries(report)),
-            **judge.headline(report),
+            "slices": table(*report_tables.slice_rows(report)),
+            "worst_queries": table(*report_tables.worst_queries(report)),
+            **report_tables.headline(report),
         }
-        values, intervals = judge.plotted(report)
+        comparison = judge.shadow(rag.pipeline, version)
+        if comparison is not None:
+            metadata["compared_with_version"] = comparison["version"]
+            metadata["moved_queries"] = table(*report_tables.moved_rows(comparison))
+        values, intervals = report_tables.plotted(report)
         if values:
             metadata["plot"] = bars(values, rag.pipeline.config.evaluation.gate.floors, intervals)
         return dg.MaterializeResult(metadata=metadata)

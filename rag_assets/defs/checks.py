@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from rag_assets.defs.metadata import table
+from rag_assets.defs.check_metadata import check_metadata
 from rag_assets.defs.names import Names
 from rag_assets.defs.resources import PipelineResource
 from rag_assets.index.base import CheckOutcome
@@ -50,6 +50,13 @@ def build_checks(names: Names) -> list[dg.AssetChecksDefinition]:
             "No gated metric is significantly worse than the live version's on the same queries.",
             judge.regression,
         ),
+        _check(
+            names,
+            "retrieval_report",
+            "known_items",
+            "The documents that this refresh changed are found by sentences taken out of them.",
+            judge.known_items,
+        ),
     ]
 
 
@@ -82,7 +89,7 @@ def _check(
             # An undecided outcome is shown as a warning, which does not block.
             severity=dg.AssetCheckSeverity.ERROR if outcome.decided else dg.AssetCheckSeverity.WARN,
             description=outcome.summary,
-            metadata=_metadata(version, outcome),
+            metadata=check_metadata(version, outcome),
         )
 
     return check
@@ -97,18 +104,3 @@ def record(rag: PipelineResource, run_id: str, version: int, outcome: CheckOutco
     rag.receipts.record(run_id, "verdict", {**verdict, outcome.name: asdict(outcome)})
     if rag.pipeline.versions.state(version) is not State.LIVE:
         rag.pipeline.versions.record_outcome(version, outcome.name, asdict(outcome))
-
-
-def _metadata(version: int, outcome: CheckOutcome) -> dict[str, object]:
-    facts: dict[str, object] = {"version": version, "decided": outcome.decided}
-    if outcome.value is not None:
-        facts["value"] = float(outcome.value)
-    if outcome.floor is not None:
-        facts["floor"] = float(outcome.floor)
-    for name, detail in outcome.details.items():
-        if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-            header = list(detail[0])
-            facts[name] = table(header, [[row.get(h) for h in header] for row in detail[:20]])
-        elif isinstance(detail, int | float | str | bool):
-            facts[name] = detail
-    return facts

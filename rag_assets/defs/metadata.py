@@ -3,9 +3,13 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _PREVIEW_ROWS = 8
 _PREVIEW_WIDTH = 80
@@ -62,7 +66,36 @@ def bars(
         draw.text((left + width + 8, top + 4), f"{value:.3f}", fill="#222222")
     foot = line * len(values) + 12
     draw.text((left, foot), "bar: value · thin line: 95 % interval · tick: floor", fill="#666666")
+    return _shown(image, "metrics")
+
+
+def forest(changes: Mapping[str, tuple[float, float, float]]) -> dg.MetadataValue:
+    """Changes of metrics around 0: (mean, low, high) by name."""
+    from PIL import Image, ImageDraw
+
+    line, left, width = 26, 110, 360
+    reach = max(0.02, *(abs(bound) for change in changes.values() for bound in change)) * 1.05
+    image = Image.new("RGB", (left + width + 70, line * len(changes) + 34), "white")
+    draw = ImageDraw.Draw(image)
+
+    def across(value: float) -> float:
+        return left + width / 2 + value / reach * width / 2
+
+    draw.line((across(0), 4, across(0), line * len(changes) + 4), fill="#888888", width=1)
+    for place, (name, (mean, low, high)) in enumerate(changes.items()):
+        middle = place * line + 16
+        colour = "#b8483c" if high < 0 else "#4c8c5a" if low > 0 else "#444444"
+        draw.text((8, middle - 6), name, fill="#222222")
+        draw.line((across(low), middle, across(high), middle), fill=colour, width=3)
+        draw.ellipse((across(mean) - 5, middle - 5, across(mean) + 5, middle + 5), fill=colour)
+        draw.text((left + width + 8, middle - 6), f"{mean:+.3f}", fill="#222222")
+    foot = line * len(changes) + 12
+    draw.text((left, foot), f"worse < 0 < better, ±{reach:.2f} · 95 % intervals", fill="#666666")
+    return _shown(image, "changes")
+
+
+def _shown(image: "Image", name: str) -> dg.MetadataValue:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
-    return dg.MetadataValue.md(f"![metrics](data:image/png;base64,{data})")
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{data})")

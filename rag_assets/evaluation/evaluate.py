@@ -1,7 +1,9 @@
 """Running an eval set against a version."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,15 +12,23 @@ from rag_assets.config import Gate, RetrievalConfig
 from rag_assets.embedding.base import Encoder
 from rag_assets.embedding.tokens import TokenForm
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
-from rag_assets.evaluation.metrics import REPORTED, parse_metric
+from rag_assets.evaluation.metrics import REPORTED, is_span_metric, parse_metric
 from rag_assets.evaluation.report import EvalReport, QueryResult
+from rag_assets.evaluation.spans import PassageFinder, Span
 from rag_assets.index.base import OpenVersion
+from rag_assets.records import digest_of
 from rag_assets.retrieval.base import Hit, SearchRequest
 from rag_assets.retrieval.search import search
 
 SearchFn = Callable[[EvalQuery, int], Sequence[Hit]]
 """The k best passages for a query; called again with a larger k when too few documents came."""
 
+AbstainFn = Callable[[EvalQuery, Sequence[Hit]], bool]
+"""Whether an answerer says nothing, given the best passages of a query."""
+
+_SPANS = 10  # passages whose spans are kept
+_CONTEXT = 5  # passages that the answerer is given
+_ASKED = 40  # queries the answerer is asked: this many unanswerable ones, and as many others
 _CHUNKS_A_DOCUMENT = 3  # passages fetched at first for each document wanted
 _DEEPEST = 400  # passages; a document that needs more than this counts as not found
 
@@ -48,15 +58,24 @@ def evaluate(
     eval_set: EvalSet,
     search_fn: SearchFn,
     metrics: Sequence[str] = REPORTED,
+    abstains: AbstainFn | None = None,
 ) -> EvalReport:
     """Ask every query of the set; metrics rank documents by their best chunk.
 
     A query that raises scores 0 and carries the reason. Documents that the version
     no longer holds are not expected of it; a query left with none is stale.
+    abstains: asked about a sample, half of it unanswerable queries where the set has them.
     """
-    held = frozenset(version.document_ids())
-    depth = max(parse_metric(name)[1] for name in metrics)
-    results = [_ask(query, held, depth, search_fn) for query in eval_set.queries]
+    asked = _sampled(eval_set) if abstains else frozenset()
+    run = _Run(
+        frozenset(version.document_ids()),
+        PassageFinder(version),
+        max(parse_metric(name)[1] for name in metrics if not is_span_metric(name)),
+        search_fn,
+    )
+    results = [
+        run.ask(query, abstains if query.id in asked else None) for query in eval_set.queries
+    ]
     return EvalReport(
         version.manifest.version,
         eval_set.name,
@@ -72,8 +91,12 @@ def evaluate_version(
     encoder: Encoder,
     retrieval: RetrievalConfig,
     gate: Gate | None = None,
+    abstains: AbstainFn | None = None,
+    trust: Mapping[str, float] = MappingProxyType({}),
 ) -> EvalReport:
     """`evaluate` with the knowledge base's own retrieval settings, queries encoded in batches.
+
+    trust: by source, as a search is given it.
 
     The metrics of the gate's floors are added to those always reported.
     """
@@ -81,29 +104,68 @@ def evaluate_version(
     floors = gate.floors if gate else {}
 
     def search_fn(query: EvalQuery, k: int) -> Sequence[Hit]:
-        request = SearchRequest(query.query, k, groups=query.groups, settings=retrieval)
+        request = SearchRequest(
+            query.query, k, groups=query.groups, trust=trust, settings=retrieval
+        )
         return search(version, prepared, request)
 
-    return evaluate(version, eval_set, search_fn, tuple(dict.fromkeys((*REPORTED, *floors))))
+    metrics = tuple(dict.fromkeys((*REPORTED, *floors)))
+    return evaluate(version, eval_set, search_fn, metrics, abstains)
 
 
-def _ask(query: EvalQuery, held: frozenset[str], depth: int, search_fn: SearchFn) -> QueryResult:
-    relevant = {doc_id: grade for doc_id, grade in query.relevant.items() if doc_id in held}
-    missing = tuple(doc_id for doc_id in query.relevant if doc_id not in held)
-    start = time.perf_counter()
-    try:
-        hits = search_fn(query, depth * _CHUNKS_A_DOCUMENT)
-        milliseconds = (time.perf_counter() - start) * 1000
-        best = _documents(hits, depth)
-        wanted = depth * _CHUNKS_A_DOCUMENT
-        while len(best) < depth and len(hits) == wanted < _DEEPEST:
-            wanted = min(wanted * 4, _DEEPEST)
-            hits = search_fn(query, wanted)
-            best = _documents(hits, depth)
-    except Exception as error:  # noqa: BLE001 - whatever a search raises is a query it failed
-        milliseconds = (time.perf_counter() - start) * 1000
-        return QueryResult(query, relevant, (), (), milliseconds, missing, _reason(error))
-    return QueryResult(query, relevant, tuple(best), tuple(best.values()), milliseconds, missing)
+def _sampled(eval_set: EvalSet) -> frozenset[str]:
+    """Unanswerable queries, and as many others, chosen by their ids alone."""
+    chosen: list[str] = []
+    for answerable in (False, True):
+        ids = [query.id for query in eval_set.queries if query.answerable == answerable]
+        chosen += sorted(ids, key=digest_of)[:_ASKED]
+    return frozenset(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What every query of one evaluation shares."""
+
+    held: frozenset[str]
+    finder: PassageFinder
+    depth: int
+    search_fn: SearchFn
+
+    def ask(self, query: EvalQuery, abstains: AbstainFn | None) -> QueryResult:
+        """One query's result, whatever happens."""
+        relevant = {
+            doc_id: grade for doc_id, grade in query.relevant.items() if doc_id in self.held
+        }
+        missing = tuple(doc_id for doc_id in query.relevant if doc_id not in self.held)
+        expected, lost = self.finder.find(query.passages, tuple(relevant))
+        wanted = self.depth * _CHUNKS_A_DOCUMENT
+        start = time.perf_counter()
+        try:
+            hits = self.search_fn(query, wanted)
+            milliseconds = (time.perf_counter() - start) * 1000
+            best = _documents(hits, self.depth)
+            while len(best) < self.depth and len(hits) == wanted < _DEEPEST:
+                wanted = min(wanted * 4, _DEEPEST)
+                hits = self.search_fn(query, wanted)
+                best = _documents(hits, self.depth)
+            abstained = None if abstains is None else abstains(query, hits[:_CONTEXT])
+        except Exception as error:  # noqa: BLE001 - whatever a search raises is a query it failed
+            milliseconds = (time.perf_counter() - start) * 1000
+            return QueryResult(
+                query, relevant, (), (), milliseconds, missing, _reason(error), (), expected, lost
+            )
+        return QueryResult(
+            query,
+            relevant,
+            tuple(best),
+            tuple(best.values()),
+            milliseconds,
+            missing,
+            retrieved=tuple(Span(hit.doc_id, hit.start, hit.end) for hit in hits[:_SPANS]),
+            expected=expected,
+            lost=lost,
+            abstained=abstained,
+        )
 
 
 def _reason(error: Exception) -> str:

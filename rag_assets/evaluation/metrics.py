@@ -9,11 +9,15 @@ from math import log2
 
 from rag_assets.config import GATE_METRIC
 from rag_assets.errors import ConfigError
+from rag_assets.evaluation.spans import SPAN_METRICS
 
 Metric = Callable[[Sequence[str], Mapping[str, int], int], float]
 
 REPORTED = ("recall@1", "recall@5", "recall@10", "hit@1", "hit@5", "mrr@10", "ndcg@10")
 """What every evaluation reports, whatever the gate asks for."""
+
+SPAN_REPORTED = ("span_recall@5", "span_precision@5", "span_iou@5")
+"""Reported as well where queries say which passages must be found; K counts passages."""
 
 
 def recall(ranking: Sequence[str], relevant: Mapping[str, int], k: int) -> float:
@@ -49,7 +53,7 @@ def ndcg(ranking: Sequence[str], relevant: Mapping[str, int], k: int) -> float:
 
 
 def metric_value(name: str, ranking: Sequence[str], relevant: Mapping[str, int]) -> float:
-    """The metric of this name, such as `recall@5`.
+    """The metric over documents of this name, such as `recall@5`.
 
     Raises: ConfigError for a name that is no metric; ValueError when nothing is relevant, because
     no metric says anything then.
@@ -66,9 +70,15 @@ def parse_metric(name: str) -> tuple[str, int]:
     Raises: ConfigError for a name that is no metric.
     """
     if not GATE_METRIC.match(name):
-        raise ConfigError(f"{name!r} is no metric; expected one of {', '.join(_METRICS)} with @K")
+        kinds = ", ".join((*_METRICS, *SPAN_METRICS))
+        raise ConfigError(f"{name!r} is no metric; expected one of {kinds} with @K")
     kind, k = name.split("@")
     return kind, int(k)
+
+
+def is_span_metric(name: str) -> bool:
+    """Whether a metric compares characters of passages rather than documents."""
+    return parse_metric(name)[0] in SPAN_METRICS
 
 
 _METRICS: dict[str, Metric] = {

@@ -7,8 +7,15 @@ from functools import cached_property
 import numpy as np
 
 from rag_assets.evaluation.eval_set import EvalQuery
-from rag_assets.evaluation.metrics import REPORTED, metric_value
+from rag_assets.evaluation.metrics import (
+    REPORTED,
+    SPAN_REPORTED,
+    is_span_metric,
+    metric_value,
+    parse_metric,
+)
 from rag_assets.evaluation.significance import bootstrap_interval
+from rag_assets.evaluation.spans import SPAN_METRICS, Span, overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +25,9 @@ class QueryResult:
     relevant: the expected documents that the version holds. ranking: documents, best first, by
     their best chunk. scores: of each document in `ranking`. missing: expected documents that the
     version does not hold. error: why the search failed; such a query scores 0.
+    retrieved: the spans of the passages found, best first. expected: where the query's passages
+    stand in this version; lost: those that no expected document holds. abstained: whether the
+    built-in answerer found nothing to say; None where it was not asked.
     """
 
     query: EvalQuery
@@ -27,6 +37,10 @@ class QueryResult:
     milliseconds: float
     missing: tuple[str, ...] = ()
     error: str | None = None
+    retrieved: tuple[Span, ...] = ()
+    expected: tuple[Span, ...] = ()
+    lost: tuple[str, ...] = ()
+    abstained: bool | None = None
 
     @property
     def stale(self) -> bool:
@@ -38,9 +52,19 @@ class QueryResult:
         """Whether retrieval metrics count this query."""
         return bool(self.relevant)
 
+    def counts_for(self, metric: str) -> bool:
+        """Whether a metric says anything of this query."""
+        return self.judged and (bool(self.expected) or not is_span_metric(metric))
+
     def value(self, metric: str) -> float:
         """A metric of this query, such as `recall@5`; 0 when the search failed."""
-        return 0.0 if self.error else metric_value(metric, self.ranking, self.relevant)
+        if self.error:
+            return 0.0
+        if not is_span_metric(metric):
+            return metric_value(metric, self.ranking, self.relevant)
+        kind, k = parse_metric(metric)
+        found = overlap(self.retrieved[:k], self.expected)
+        return float(getattr(found, SPAN_METRICS[kind]))
 
 
 @dataclass(frozen=True)
@@ -69,26 +93,53 @@ class EvalReport:
         return tuple(result for result in self.results if result.error)
 
     @cached_property
+    def abstentions(self) -> tuple[bool, ...]:
+        """For each unanswerable query that the answerer was asked: did it say nothing?"""
+        return tuple(
+            result.abstained
+            for result in self.results
+            if not result.query.answerable and result.abstained is not None
+        )
+
+    @cached_property
+    def answers(self) -> tuple[bool, ...]:
+        """For each judged query that the answerer was asked: did it say anything?"""
+        return tuple(not result.abstained for result in self.judged if result.abstained is not None)
+
+    @cached_property
+    def reported(self) -> tuple[str, ...]:
+        """The metrics that say something of this set."""
+        spans = SPAN_REPORTED if any(result.expected for result in self.judged) else ()
+        return tuple(dict.fromkeys((*self.metric_names, *spans)))
+
+    @cached_property
     def metrics(self) -> dict[str, float]:
         """Metric name to its mean over judged queries; NaN when there are none."""
-        return {name: self.metric(name) for name in self.metric_names}
+        return {name: self.metric(name) for name in self.reported}
 
     def metric(self, name: str) -> float:
-        """The mean of a metric over judged queries; NaN when there are none."""
-        values = [result.value(name) for result in self.judged]
+        """The mean of a metric over the queries it counts for; NaN when there are none."""
+        values = [result.value(name) for result in self.judged if result.counts_for(name)]
         return float(np.mean(values)) if values else float("nan")
 
     @cached_property
     def ci95(self) -> dict[str, tuple[float, float]]:
         """Metric name to the 95 % bootstrap interval of its mean; empty without judged queries."""
-        if not self.judged:
-            return {}
-        values = [[result.value(name) for name in self.metric_names] for result in self.judged]
-        intervals = bootstrap_interval(np.array(values))
-        return {
-            name: (float(low), float(high))
-            for name, (low, high) in zip(self.metric_names, intervals, strict=True)
-        }
+        intervals: dict[str, tuple[float, float]] = {}
+        for over_spans in (False, True):
+            names = [name for name in self.reported if is_span_metric(name) == over_spans]
+            rows = [
+                [result.value(name) for name in names]
+                for result in self.judged
+                if names and result.counts_for(names[0])
+            ]
+            if rows:
+                bounds = bootstrap_interval(np.array(rows))
+                intervals |= {
+                    name: (float(low), float(high))
+                    for name, (low, high) in zip(names, bounds, strict=True)
+                }
+        return intervals
 
     def latency(self, percentile: float) -> float:
         """Milliseconds a search took, without embedding the query."""
@@ -108,9 +159,12 @@ class EvalReport:
             "stale": len(self.stale),
             "errors": len(self.errors),
             "unanswerable": sum(not result.query.answerable for result in self.results),
+            "lost_passages": sum(len(result.lost) for result in self.results),
             "content_hash": self.content_hash,
             "metrics": {name: _number(value) for name, value in self.metrics.items()},
             "ci95": {name: list(interval) for name, interval in self.ci95.items()},
+            "abstention": rate_as_json(self.abstentions),
+            "answered": rate_as_json(self.answers),
             "latency_ms": {f"p{p}": _number(self.latency(p)) for p in (50, 95, 99)},
         }
 
@@ -121,6 +175,13 @@ def reports_as_json(index_version: int, reports: Sequence[EvalReport]) -> dict[s
         "index_version": index_version,
         "sets": {report.name: report.as_json() for report in reports},
     }
+
+
+def rate_as_json(outcomes: Sequence[bool]) -> dict[str, object] | None:
+    """Share of outcomes that are true, with how many there are; None without any."""
+    if not outcomes:
+        return None
+    return {"of": len(outcomes), "rate": sum(outcomes) / len(outcomes)}
 
 
 def _number(value: float) -> float | None:

@@ -17,6 +17,7 @@ class PairedDifference:
 
     low, high: 95 % bootstrap interval of the mean. p_worse: how often chance alone makes a mean
     at least this bad (one-sided randomisation test); p_different: the two-sided value.
+    deviation: standard deviation of the differences, from which the power of a test follows.
     """
 
     queries: int
@@ -27,6 +28,7 @@ class PairedDifference:
     p_different: float
     wins: int
     losses: int
+    deviation: float = 0.0
 
 
 def bootstrap_interval(values: np.ndarray, confidence: float = 0.95) -> np.ndarray:
@@ -63,6 +65,7 @@ def paired_difference(candidate: Sequence[float], baseline: Sequence[float]) -> 
         p_different=float(np.mean(np.abs(by_chance) >= abs(observed) - slack)),
         wins=int((moved > 0).sum()),
         losses=int((moved < 0).sum()),
+        deviation=float(differences.std()),
     )
 
 

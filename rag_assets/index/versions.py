@@ -29,7 +29,13 @@ POINTER_FILE = "LIVE.json"
 CANDIDATE_FILE = "CANDIDATE.json"
 
 # A version is promoted only when each of these was evaluated on it and passed.
-REQUIRED_CHECKS = ("completeness", "index_integrity", "retrieval_quality", "no_regression")
+REQUIRED_CHECKS = (
+    "completeness",
+    "index_integrity",
+    "retrieval_quality",
+    "no_regression",
+    "known_items",
+)
 
 
 class State(StrEnum):

@@ -10,7 +10,7 @@ from rag_assets.chunking.chunks import chunk_fingerprint
 from rag_assets.errors import BadRequest
 from rag_assets.index.passages import PassageStore
 from rag_assets.parsing.documents import parse_recipe
-from rag_assets.refresh import judge
+from rag_assets.refresh import evidence
 from rag_assets.refresh.pipeline import Pipeline
 
 
@@ -30,7 +30,7 @@ def list_versions(pipeline: Pipeline) -> list[dict[str, Any]]:
                 "documents": manifest.documents,
                 "chunks": manifest.chunks,
                 "embedding_model": manifest.embedding_model,
-                "metrics": judge.summary(pipeline, number),
+                "metrics": evidence.summary(versions, number),
                 "verdict": versions.verdict(number),
             }
         )

@@ -65,7 +65,7 @@ def _retrieval_outcomes(
 ) -> list[CheckOutcome]:
     verdict = pipeline.versions.verdict(damaged.version)
     same = (made.model, made.chunk_ids_digest) == (damaged.model, damaged.chunk_ids_digest)
-    names = ("retrieval_quality", "no_regression")
+    names = ("retrieval_quality", "no_regression", "known_items")
     if same and all(name in verdict for name in names):
         return [
             CheckOutcome(
@@ -79,5 +79,8 @@ def _retrieval_outcomes(
             for name in names
         ]
     # Compared with nothing: the damaged version cannot be asked.
-    quality = judge.quality(pipeline, made.version)
-    return [quality, CheckOutcome("no_regression", True, "the version before it is damaged")]
+    return [
+        judge.quality(pipeline, made.version),
+        CheckOutcome("no_regression", True, "the version before it is damaged"),
+        judge.known_items_since(pipeline, made.version, None),
+    ]

@@ -9,7 +9,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rag_assets.cli import app as application
-from rag_assets.cli import inspect_commands, query_commands, refresh_commands  # noqa: F401
+from rag_assets.cli import (  # noqa: F401
+    evaluation_commands,
+    inspect_commands,
+    query_commands,
+    refresh_commands,
+)
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
 
 

@@ -73,6 +73,7 @@ def test_the_graph_is_the_contract(small: SmallBase) -> None:
         "small/candidate_index:index_integrity",
         "small/retrieval_report:retrieval_quality",
         "small/retrieval_report:no_regression",
+        "small/retrieval_report:known_items",
     }
     assert defs.resolve_job_def("small_refresh")
     sensor = defs.resolve_sensor_def("small_source_changes")
@@ -93,6 +94,7 @@ def test_materializing_everything_promotes(small: SmallBase, instance: dg.Dagste
         "index_integrity",
         "retrieval_quality",
         "no_regression",
+        "known_items",
     }
     # Without an eval set nothing can be told: a warning, which does not block.
     quality = evaluations["retrieval_quality"]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from rag_assets.config import Gate
 from rag_assets.evaluation.eval_set import EvalQuery
 from rag_assets.evaluation.gate import judge_quality, judge_regression
 from rag_assets.evaluation.report import EvalReport, QueryResult, reports_as_json
+from rag_assets.evaluation.spans import Span
 
 
 def result(number, rank, error=None):
@@ -21,6 +23,11 @@ def result(number, rank, error=None):
 def report(ranks, name="handbook", version=2):
     results = tuple(result(number, rank) for number, rank in enumerate(ranks))
     return EvalReport(version, name, "hash", results)
+
+
+def nothing_to_find(number):
+    query = EvalQuery(f"none{number}", f"nothing {number}", {})
+    return QueryResult(query, {}, (), (), 1.0)
 
 
 GATE = Gate(**{"recall@5": 0.75, "mrr@10": 0.6})
@@ -95,6 +102,40 @@ class TestQuality:
             1,
         )
 
+    @pytest.mark.parametrize(
+        ("silent", "passed", "decided"), [(9, True, True), (3, False, True), (5, True, False)]
+    )
+    def test_unanswerable_queries_are_to_be_left_unanswered(self, silent, passed, decided):
+        extra = tuple(
+            replace(nothing_to_find(number), abstained=number < silent) for number in range(10)
+        )
+        kept = EvalReport(2, "handbook", "h", report([1] * 20).results + extra)
+        outcome = judge_quality([kept], Gate(**{"recall@5": 0.5}, abstention=0.7))
+        assert (outcome.passed, outcome.decided) == (passed, decided)
+        if not passed:
+            assert outcome.summary == ("refused because handbook: abstention is 0.300, floor 0.700")
+        elif not decided:
+            assert "abstention is 0.500, floor 0.700 (10 queries, needs" in outcome.summary
+
+    def test_an_answerer_that_never_answers_is_refused(self):
+        silent = tuple(replace(r, abstained=True) for r in report([1] * 20).results)
+        outcome = judge_quality([EvalReport(2, "handbook", "h", silent)], Gate(answered=0.8))
+        assert not outcome.passed
+        assert outcome.summary == "refused because handbook: answered is 0.000, floor 0.800"
+
+    def test_passages_are_judged_where_queries_name_them(self):
+        half = replace(
+            result(0, 1),
+            retrieved=(Span("docs/0.md", 0, 100),),
+            expected=(Span("docs/0.md", 50, 150),),
+        )
+        kept = EvalReport(2, "handbook", "h", (half, *report([1] * 20).results[1:]))
+        assert kept.metrics["span_recall@5"] == 0.5
+        assert kept.ci95["span_iou@5"] == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+        outcome = judge_quality([kept], Gate(**{"span_recall@5": 0.6}))
+        assert "span_recall@5 is 0.500, floor 0.600" in outcome.summary
+        assert "span_recall@5" not in report([1] * 20).metrics
+
     def test_details_are_json(self):
         json.dumps(judge_quality([report([1, 0] * 10)], GATE).details, allow_nan=False)
 
@@ -120,8 +161,10 @@ class TestRegression:
         live = [1] * 29 + [0]
         candidate = [0] * 3 + [1] * 27
         outcome = judge_regression([report(candidate)], [report(live)], GATE)
-        assert outcome.passed
+        assert (outcome.passed, outcome.decided) == (True, False)
         assert outcome.value == pytest.approx(-2 / 30)
+        assert outcome.summary.startswith("cannot tell: recall@5 changed by -0.067")
+        assert outcome.summary.endswith("(30 queries, needs 180)")
 
     def test_a_significant_drop_within_the_tolerance_passes(self):
         # 12 of 1,000 drop from rank 1 to rank 2: significant, but -0.006 is within 0.02.
