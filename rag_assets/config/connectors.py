@@ -32,6 +32,7 @@ class WebConfig(KeptSource):
     start: Annotated[list[str], Field(min_length=1)]
     prefix: str = ""
     max_pages: Annotated[int, Field(ge=1)] = 2000
+    every: Annotated[float, Field(ge=0)] = 600.0
     http: HttpSettings = HttpSettings(interval=0.5)
 
 
@@ -44,6 +45,7 @@ class FeedConfig(KeptSource):
     type: Literal["feed"]
     feeds: Annotated[list[str], Field(min_length=1)]
     articles: bool = True
+    every: Annotated[float, Field(ge=0)] = 300.0
     http: HttpSettings = HttpSettings(interval=0.5)
 
 
@@ -90,6 +92,7 @@ class RestConfig(SourceConfig):
     deleted: dict[str, list[str | int | bool]] = {}
     metadata_fields: list[str] = []
     pagination: Pagination = Pagination()
+    every: Annotated[float, Field(ge=0)] = 60.0
     http: HttpSettings = HttpSettings()
 
 
@@ -99,4 +102,5 @@ class NotionConfig(SourceConfig):
     type: Literal["notion"]
     token: Annotated[str, Field(min_length=1)]
     url: Annotated[str, Field(pattern="^https?://")] = "https://api.notion.com"
+    every: Annotated[float, Field(ge=0)] = 60.0
     http: HttpSettings = HttpSettings(interval=0.34)  # three requests a second are allowed

@@ -18,6 +18,13 @@ from rag_assets.config.sources import (
     SourceConfig,
     SqlConfig,
 )
+from rag_assets.config.wikis import (
+    ConfluenceConfig,
+    GithubConfig,
+    JiraConfig,
+    TelegramConfig,
+    TicketsConfig,
+)
 from rag_assets.errors import ConfigError
 
 AnySource = Annotated[
@@ -28,7 +35,12 @@ AnySource = Annotated[
     | WebConfig
     | FeedConfig
     | RestConfig
-    | NotionConfig,
+    | NotionConfig
+    | ConfluenceConfig
+    | JiraConfig
+    | GithubConfig
+    | TicketsConfig
+    | TelegramConfig,
     Field(discriminator="type"),
 ]
 

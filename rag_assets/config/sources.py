@@ -37,7 +37,8 @@ class SourceConfig(Section):
 
     repeated_lines: lines at the edges of, and menus within, more than this share of the source's
     documents are left out of all but the first; 1 keeps everything. silent_hours: a source in which
-    nothing changed for longer is reported.
+    nothing changed for longer is reported. every: seconds between two looks of the sensor at the
+    source; a refresh by hand looks at once.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -50,6 +51,7 @@ class SourceConfig(Section):
     pii: Annotated[PiiConfig, BeforeValidator(_pii_in_short)] = PiiConfig()
     repeated_lines: Fraction = 0.6
     silent_hours: Annotated[float, Field(gt=0)] | None = None
+    every: Annotated[float, Field(ge=0)] = 0.0
 
     @property
     def partitions(self) -> list[str]:

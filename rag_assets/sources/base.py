@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Scalar = str | int | float | bool | None
 
@@ -34,6 +34,20 @@ class Entry:
     problem: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What changed in a source since a cursor.
+
+    entries: new and changed documents, each key once. deleted: keys that are gone; one that was
+    never listed does no harm. cursor: what to ask with next time. An entry may come again with
+    nothing new in it.
+    """
+
+    entries: list[Entry]
+    deleted: list[str]
+    cursor: str
+
+
 class Source(Protocol):
     """Where documents come from. Made from its section of the configuration."""
 
@@ -48,6 +62,20 @@ class Source(Protocol):
         """The bytes of an entry of the last scan.
 
         Raises: SourceError or OSError when they cannot be read.
+        """
+
+
+@runtime_checkable
+class ChangeSource(Source, Protocol):
+    """A source that can tell what changed without listing everything."""
+
+    def changes(self, cursor: str | None) -> Changes | None:
+        """What changed since `cursor`; None when only a scan can tell.
+
+        A call with a cursor twice gives the same changes twice, or more of them: nothing is lost
+        when what the first one said was not kept. Without a cursor only the new cursor counts: it
+        is asked for before a scan, so that what changes during the scan is told once more.
+        Raises: SourceError when the source cannot be asked.
         """
 
 

@@ -9,11 +9,12 @@ import gzip
 import http.client
 import io
 import ipaddress
+import re
 import socket
 import ssl
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,6 +29,14 @@ _ATTEMPTS = 4
 _SLOWEST = 10  # times the timeout that a whole answer may take
 _LONGEST_WAIT = 60.0  # seconds that a server may make us wait before it counts as down
 _AGENT = "rag-assets"
+# What a redirect to another host still gets; anything else may be a credential.
+_HARMLESS = {"user-agent", "accept", "accept-language", "content-type"}
+_HARMLESS |= {"if-none-match", "if-modified-since"}
+_SECRET_PARTS = re.compile(
+    r"(://[^/@\s]*:(?=[^/@\s]*@)|[?&](?:[\w.-]*(?:token|key|secret|password|signature))=)"
+    r"[^&@\s]+",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +54,20 @@ class Unreachable(SourceError):
 
 
 class HttpClient:
-    """Requests with retries, limits and manners. Not for use by several threads at once."""
+    """Requests with retries, limits and manners. Not for use by several threads at once.
 
-    def __init__(self, settings: HttpSettings, sleep: Callable[[float], None] = time.sleep) -> None:
+    secrets: what must not show in errors, where an API wants it in the address.
+    """
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        sleep: Callable[[float], None] = time.sleep,
+        secrets: Sequence[str] = (),
+    ) -> None:
         self._settings = settings
         self._sleep = sleep
+        self._secrets = [secret for secret in secrets if secret]
         self._asked: dict[str, float] = {}
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
@@ -71,7 +89,7 @@ class HttpClient:
             try:
                 reply = self._followed(url, dict(headers or {}), body)
             except (OSError, http.client.HTTPException, zlib.error) as error:
-                problem = f"{type(error).__name__}: {error}"
+                problem = self.shown(f"{type(error).__name__}: {error}")
             else:
                 if reply.status < 400 or reply.status in {404, 410}:
                     return reply
@@ -82,23 +100,31 @@ class HttpClient:
             if wait > _LONGEST_WAIT or attempt + 1 == _ATTEMPTS:
                 break
             self._sleep(wait)
-        raise Unreachable(f"{url}: no usable answer ({problem})")
+        raise Unreachable(f"{self.shown(url)}: no usable answer ({problem}{_advice(problem)})")
+
+    def shown(self, text: str) -> str:
+        """A text, such as an address, as errors may show it: without credentials."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return _SECRET_PARTS.sub(r"\1***", text)
 
     def _followed(self, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
-        origin = urlsplit(url).netloc
+        origin = urlsplit(url)[:2]
         for _ in range(_MOST_REDIRECTS):
-            own = self._settings.headers if urlsplit(url).netloc == origin else {}
-            reply = self._once(url, {"User-Agent": _AGENT, **own, **headers}, body)
+            sent = {"User-Agent": _AGENT, **self._settings.headers, **headers}
+            if urlsplit(url)[:2] != origin:
+                sent = {name: value for name, value in sent.items() if name.lower() in _HARMLESS}
+            reply = self._once(url, sent, body)
             target = reply.headers.get("location")
             if reply.status not in {301, 302, 303, 307, 308} or not target:
                 return reply
             url = urljoin(url, target)
-        raise Unreachable(f"{url}: more than {_MOST_REDIRECTS} redirects")
+        raise Unreachable(f"{self.shown(url)}: more than {_MOST_REDIRECTS} redirects")
 
     def _once(self, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise Unreachable(f"{url}: expected an http:// or https:// address")
+            raise Unreachable(f"{self.shown(url)}: expected an http:// or https:// address")
         self._keep_distance(parts.netloc)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         connection = http.client.HTTPConnection(parts.hostname, port)
@@ -156,6 +182,13 @@ class HttpClient:
         if wait > 0:
             self._sleep(wait)
         self._asked[host] = now + max(wait, 0.0)
+
+
+def _advice(problem: str) -> str:
+    """What to do about a refusal."""
+    if problem in {"status 401", "status 403"}:
+        return ": check the credentials and their rights"
+    return ""
 
 
 def _is_public(address: str) -> bool:

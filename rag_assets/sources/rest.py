@@ -3,10 +3,8 @@
 import hashlib
 import json
 import re
-from array import array
 from collections.abc import Iterator
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
 from rag_assets.config import RestConfig
@@ -14,6 +12,7 @@ from rag_assets.errors import SourceError
 from rag_assets.sources.base import Entry
 from rag_assets.sources.fields import scalar_of, text_at, value_at, written
 from rag_assets.sources.http import HttpClient, Reply
+from rag_assets.sources.spool import Spool
 
 _NEXT_LINK = re.compile(r'<([^<>]*)>[^,]*;\s*rel="?next"?', re.IGNORECASE)
 _MOST_PAGES = 100_000
@@ -29,11 +28,11 @@ class RestSource:
     def __init__(self, config: RestConfig, client: HttpClient | None = None) -> None:
         self._config = config
         self._client = client or HttpClient(config.http)
-        self._texts = _Texts()
+        self._texts = Spool()
 
     def scan(self) -> Iterator[Entry]:
         """Every record. Raises: SourceError when any page fails or is not what was described."""
-        self._texts = _Texts()
+        self._texts = Spool()
         seen: set[str] = set()
         number = 0
         for page in self._pages():
@@ -146,37 +145,9 @@ class RestSource:
 
     def _failed(self, url: str, why: str) -> SourceError:
         return SourceError(
-            f"source {self._config.name!r}: {url}: {why}; nothing of the source was changed"
+            f"source {self._config.name!r}: {self._client.shown(url)}: {why};"
+            " nothing of the source was changed"
         )
-
-
-class _Texts:
-    """Texts by key, in a temporary file: memory is bounded by a page, not by the source."""
-
-    def __init__(self) -> None:
-        self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115  (lives as long as this object)
-        self._places: dict[str, int] = {}
-        self._offsets = array("q", [0])
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was added yet."""
-        return not self._places
-
-    def add(self, key: str, data: bytes) -> None:
-        """Keep a text."""
-        self._places[key] = len(self._offsets) - 1
-        self._file.seek(self._offsets[-1])
-        self._file.write(data)
-        self._offsets.append(self._offsets[-1] + len(data))
-
-    def read(self, key: str) -> bytes | None:
-        """A text that was added."""
-        place = self._places.get(key)
-        if place is None:
-            return None
-        self._file.seek(self._offsets[place])
-        return self._file.read(self._offsets[place + 1] - self._offsets[place])
 
 
 def _with_params(url: str, params: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Site(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pages: dict[str, Answer | Callable[[dict[str, str]], Answer]] = {}
         self.posts: dict[str, Callable[[dict], Answer]] = {}  # path → answer to a JSON object
+        # path → answer to the parameters and the headers of a GET
+        self.apis: dict[str, Callable[[dict[str, str], dict[str, str]], Answer]] = {}
         self.requests: list[str] = []
 
     def url(self, path: str = "/") -> str:
@@ -48,12 +51,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
+        sent = {name.lower(): value for name, value in self.headers.items()}
+        address = urlsplit(self.path)
+        if address.path in self.server.apis:
+            query = dict(parse_qsl(address.query))
+            self._send(self.server.apis[address.path](query, sent))
+            return
         found = self.server.pages.get(self.path, Answer(status=404))
-        answer = (
-            found
-            if isinstance(found, Answer)
-            else found({name.lower(): value for name, value in self.headers.items()})
-        )
+        answer = found if isinstance(found, Answer) else found(sent)
         self._send(answer)
 
     def do_POST(self) -> None:
@@ -72,6 +77,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         return
+
+
+def as_json(value: object, **headers: str) -> Answer:
+    """An answer that is this value in JSON."""
+    return Answer(
+        json.dumps(value).encode(), headers={"Content-Type": "application/json", **headers}
+    )
 
 
 @contextmanager
