@@ -8,9 +8,10 @@ Files are replaced atomically. Local paths and any fsspec URL take the same code
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 from upath import UPath
@@ -90,21 +91,10 @@ class Lake:
         held = self._read_file(path, dict(STAGES[stage]))
         if held is not None and held.equals(frame):
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(path, Path):
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            try:
-                with temporary.open("wb") as stream:
-                    frame.write_parquet(stream, compression="zstd", compression_level=1)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(temporary, path)
-            except OSError as error:
-                temporary.unlink(missing_ok=True)
-                raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
-        else:
-            with path.open("wb") as stream:
-                frame.write_parquet(stream, compression="zstd", compression_level=1)
+        _replace(
+            path,
+            lambda stream: frame.write_parquet(stream, compression="zstd", compression_level=1),
+        )
 
     def remove(self, stage: str, partition: str) -> None:
         """Forget one partition, for sources that are gone from the configuration."""
@@ -121,6 +111,14 @@ class Lake:
             for file in source.glob("*.parquet")
             if not file.name.startswith(".")
         )
+
+    def note_path(self, kind: str, source: str) -> UPath:
+        """Where a small JSON file about a source lies, beside the stages."""
+        return self.root / kind / f"{source}.json"
+
+    def write_note(self, kind: str, source: str, data: bytes) -> None:
+        """Replace a small JSON file about a source."""
+        _replace(self.note_path(kind, source), lambda stream: stream.write(data))
 
     def put_bytes(self, data: bytes) -> str:
         """Keep bytes; returns their sha256 in hex.
@@ -161,3 +159,22 @@ class Lake:
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
+
+
+def _replace(path: UPath, write: Callable[[IO[bytes]], object]) -> None:
+    """Replace a file durably: its readers see the old content or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not isinstance(path, Path):
+        with path.open("wb") as stream:
+            write(stream)
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error

@@ -68,9 +68,11 @@ DOCUMENTS = _schema(
         "valid_until": TIME,
         "held": pl.Boolean,
         "problem": pl.String,  # quarantine reason; such a row has no text
+        "seconds": pl.Float64,  # that a quarantined document took until it was given up
+        "lines": pl.List(pl.UInt64),  # keys of its lines, by which repeated ones are measured
         "parsed_title": pl.String,  # `title` is the source's own where it has one
         "parsed_metadata": pl.String,
-        "parsed_digest": pl.String,  # of everything the parser found
+        "parsed_digest": pl.String,  # of everything that parsing and cleaning found
         "fingerprint": pl.String,
         "attributes": pl.String,  # of the raw row whose attributes these are
         "digest": pl.String,  # of what chunks depend on

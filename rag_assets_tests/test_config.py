@@ -107,9 +107,3 @@ def test_which_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         load_config(write(tmp_path, text))
-
-
-def test_a_setting_that_is_not_applied_is_refused(tmp_path: Path) -> None:
-    text = MINIMAL.replace("path: docs}", "path: docs, pii: redact}")
-    with pytest.raises(ConfigError, match=r"sources\.0\.pii: .* expected off, found redact"):
-        load_config(write(tmp_path, text))

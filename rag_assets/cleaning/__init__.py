@@ -2,6 +2,6 @@
 
 from rag_assets.cleaning.clean import clean
 from rag_assets.cleaning.duplicates import near_duplicates
-from rag_assets.cleaning.repetition import Repetition, measure
+from rag_assets.cleaning.repetition import Repetition, line_keys, measure
 
-__all__ = ["Repetition", "clean", "measure", "near_duplicates"]
+__all__ = ["Repetition", "clean", "line_keys", "measure", "near_duplicates"]

@@ -1,10 +1,11 @@
 """All cleaning of one document, in the order in which it has to happen."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from rag_assets.cleaning.language import language_of
 from rag_assets.cleaning.pii import guarded
-from rag_assets.cleaning.repetition import Repetition, without_repetition
+from rag_assets.cleaning.repetition import Repetition, line_keys, without_lines
 from rag_assets.config import SourceConfig
 from rag_assets.parsing.base import Parsed
 
@@ -16,14 +17,19 @@ def clean(
 ) -> Parsed:
     """A parsed document as it may be stored, chunked and embedded.
 
-    Lines that its source repeats go, then personal data by the source's policy; its language goes
+    Personal data goes by the source's policy, then lines that the source repeats; its language goes
     into the metadata, unless the text does not tell and the document says so itself.
     Pure: the same arguments give the same document.
 
     Raises: Unparseable blocked.
     """
-    document = without_repetition(doc_id, parsed, repetition)
-    document = guarded(document, config.pii)
+    document = guarded(parsed, config.pii)
+    return finished(document, repetition.left_out(doc_id, line_keys(document.text)))
+
+
+def finished(document: Parsed, left_out: Collection[int]) -> Parsed:
+    """A guarded document without the lines that it is to be without, and with its language."""
+    document = without_lines(document, left_out)
     declared = str(document.metadata.get("language") or "").replace("_", "-")
     language = language_of(document.text) or declared.partition("-")[0].lower()
     metadata = {**document.metadata, "language": language}

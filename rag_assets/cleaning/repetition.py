@@ -1,12 +1,16 @@
-"""Headers, footers and menus that the documents of a source repeat: measured, then left out."""
+"""Headers, footers and menus that the documents of a source repeat: measured, then left out.
+
+A line is known by its key, a hash of its words, so that a source can be measured without its texts.
+"""
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
+
+import polars as pl
 
 from rag_assets.cleaning.edits import Edit, apply, edited
 from rag_assets.parsing.base import Parsed
@@ -14,56 +18,93 @@ from rag_assets.records import digest_of
 
 _FEWEST_DOCUMENTS = 10  # below that nothing can be called usual
 _SHORTEST_MENU = 3  # lines; a single line in the midst of texts may well mean something
-_OWN = "code"  # the key of lines that are a document's own, whoever else has them
+_MOST_LINES = 1000  # at either end of a document; what is further inside is no header or footer
+_OWN = -1  # the key of lines that are a document's own, whoever else has them
+_WORDLESS = 0
 _NUMBER = re.compile(r"\d+")
 _FENCE = re.compile(r"\s*(?:```|~~~)")
+
+LINES = pl.Schema({"doc_id": pl.String(), "lines": pl.List(pl.UInt64)})
 
 
 @dataclass(frozen=True)
 class Repetition:
     """The lines that a source repeats, each with the document that keeps it (the first by id)."""
 
-    keepers: dict[str, str] = field(default_factory=dict)
+    keepers: Mapping[int, str] = field(default_factory=dict)
 
-    @property
-    def digest(self) -> str:
-        """Equal for equal repetitions: part of what made a cleaned document."""
-        return digest_of(*(f"{line} {keeper}" for line, keeper in sorted(self.keepers.items())))
+    def left_out(self, doc_id: str, lines: Collection[int]) -> frozenset[int]:
+        """Which of its lines a document is to be without."""
+        return frozenset(line for line in lines if self.keepers.get(line, doc_id) != doc_id)
+
+    def concerned(self, documents: pl.DataFrame) -> dict[str, str]:
+        """doc_id → digest of what it is to be without, of the documents that lose anything.
+
+        documents: a `LINES` frame.
+        """
+        if not self.keepers:
+            return {}
+        keepers = pl.DataFrame(
+            {"lines": list(self.keepers), "keeper": list(self.keepers.values())},
+            schema={"lines": pl.UInt64, "keeper": pl.String},
+        )
+        lost = (
+            documents.select("doc_id", "lines")
+            .explode("lines")
+            .join(keepers, on="lines")
+            .filter(pl.col("doc_id") != pl.col("keeper"))
+            .sort("lines")
+            .group_by("doc_id")
+            .agg("lines")
+        )
+        return {doc_id: digest_of(*map(str, lines))[:16] for doc_id, lines in lost.iter_rows()}
 
 
-def measure(documents: Iterable[tuple[str, str]], share: float) -> Repetition:
-    """What more than `share` of the (doc_id, text) of one source have in common, line by line.
+def measure(documents: pl.DataFrame, share: float) -> Repetition:
+    """What more than `share` of the documents of one source have in common, line by line.
+
+    documents: a `LINES` frame. Whatever the order of its rows, the result is the same.
+    """
+    if documents.height < _FEWEST_DOCUMENTS:
+        return Repetition()
+    lines = documents.select("doc_id", "lines").explode("lines").drop_nulls()
+    usual = (
+        lines.group_by("lines")
+        .len()
+        .filter(pl.col("len") > share * documents.height)
+        .select("lines")
+    )
+    keepers = lines.join(usual, on="lines").group_by("lines").agg(pl.col("doc_id").min())
+    return Repetition(dict(keepers.iter_rows()))
+
+
+def line_keys(text: str) -> list[int]:
+    """The keys of a document's lines, each once and in order; of a long one those at its ends.
 
     Lines are compared without case, numbers and spacing.
     """
-    counts: Counter[str] = Counter()
-    keepers: dict[str, str] = {}
-    total = 0
-    for doc_id, text in documents:
-        total += 1
-        for key in {line.key for line in _keyed_lines(text)} - {_OWN, ""}:
-            counts[key] += 1
-            keepers[key] = min(doc_id, keepers.get(key, doc_id))
-    if total < _FEWEST_DOCUMENTS:
-        return Repetition()
-    return Repetition({key: keepers[key] for key, n in counts.items() if n > share * total})
+    lines = text.split("\n")
+    if len(lines) > 2 * _MOST_LINES:
+        ends = chain(lines[:_MOST_LINES], lines[-_MOST_LINES:])
+        text = "\n".join(ends)
+    return sorted({line.key for line in _keyed_lines(text)} - {_OWN, _WORDLESS})
 
 
-def without_repetition(doc_id: str, parsed: Parsed, repetition: Repetition) -> Parsed:
-    """The document without the repeated lines at its beginning and end and in menus.
+def without_lines(parsed: Parsed, left_out: Collection[int]) -> Parsed:
+    """The document without these lines at its beginning and end and in menus.
 
     What stands between its first and last line of its own is only left out in runs of three and
     more; code blocks, and a document that is nothing but repeated lines, stay as they are.
     """
-    edits = _repeated_runs(doc_id, parsed.text, repetition) if repetition.keepers else []
+    edits = _repeated_runs(parsed.text, left_out) if left_out else []
     return edited(parsed, edits) if apply(parsed.text, edits).strip() else parsed
 
 
-def _repeated_runs(doc_id: str, text: str, repetition: Repetition) -> list[Edit]:
+def _repeated_runs(text: str, left_out: Collection[int]) -> list[Edit]:
     """What to leave out: whole lines, with the lines without words around them."""
     lines = list(_keyed_lines(text))
-    repeated = [repetition.keepers.get(line.key, doc_id) != doc_id for line in lines]
-    own = [i for i, line in enumerate(lines) if line.key and not repeated[i]]
+    repeated = [line.key in left_out for line in lines]
+    own = [i for i, line in enumerate(lines) if line.key != _WORDLESS and not repeated[i]]
     runs = []
     for before, behind in pairwise([-1, *own, len(lines)]):
         found = [i for i in range(before + 1, behind) if repeated[i]]
@@ -76,11 +117,11 @@ def _repeated_runs(doc_id: str, text: str, repetition: Repetition) -> list[Edit]
 
 
 class _Line(NamedTuple):
-    """A line of a text: where it is, and what tells it from others; no key without words."""
+    """A line of a text: where it is, and what tells it from others."""
 
     start: int
     end: int
-    key: str
+    key: int
 
 
 def _keyed_lines(text: str) -> Iterator[_Line]:
@@ -94,8 +135,13 @@ def _keyed_lines(text: str) -> Iterator[_Line]:
             in_code ^= fence
             key = _OWN
         elif sum(map(str.isalnum, words)) < 2:
-            key = ""
+            key = _WORDLESS
         else:
-            key = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
+            key = _key(words)
         yield _Line(start, end, key)
         start = end + 1
+
+
+def _key(words: str) -> int:
+    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") or 1

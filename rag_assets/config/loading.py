@@ -57,22 +57,11 @@ def load_config(path: str | os.PathLike[str] | None = None) -> KnowledgeBaseConf
     except ValidationError as error:
         problems += [_in_words(item) for item in error.errors()]
     if config is not None:
-        problems += _not_applied(config)
         config = _with_absolute_paths(config, file.parent, problems)
     if problems or config is None:
         raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems))
     config._path = file
     return config
-
-
-def _not_applied(config: KnowledgeBaseConfig) -> list[str]:
-    """Settings that would promise what a refresh does not do: refused, never ignored."""
-    return [
-        f"sources.{i}.pii: a refresh does not look for personal data yet; expected off, found"
-        f" {source.pii.mode}"
-        for i, source in enumerate(config.sources)
-        if source.pii.mode != "off"
-    ]
 
 
 def _expand(value: Any, where: tuple[str, ...], problems: list[str]) -> Any:

@@ -16,6 +16,7 @@ from rag_assets.errors import GateRefused
 from rag_assets.refresh import judge, report_tables
 from rag_assets.refresh.candidate import account, make_candidate
 from rag_assets.refresh.pipeline import Options
+from rag_assets.refresh.settle import settle
 
 _LAYOUT = "1"
 
@@ -169,6 +170,8 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
     def candidate_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         rag = resource(context)
         started = time.perf_counter()
+        settled = settle(rag.pipeline)
+        rag.receipts.record(context.run.run_id, "settled", settled)
         candidate = make_candidate(rag.pipeline, context.run.run_id)
         manifest, delta = candidate.manifest, candidate.delta
         parent = manifest.parent if candidate.built else manifest.version
@@ -182,6 +185,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
             "chunks_kept": delta.chunks_kept,
             "chunks_added": len(delta.chunks_added),
             "chunks_deleted": len(delta.chunks_deleted),
+            "documents_cleaned_anew": settled.documents,
             "seconds": round(time.perf_counter() - started, 3),
         }
         rag.receipts.record(context.run.run_id, "candidate", facts)

@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 
 from rag_assets.chunking.chunks import chunk_fingerprint
+from rag_assets.cleaning.documents import document_recipe
 from rag_assets.errors import BadRequest
 from rag_assets.index.passages import PassageStore
-from rag_assets.parsing.documents import parse_recipe
 from rag_assets.refresh import evidence
 from rag_assets.refresh.pipeline import Pipeline
 
@@ -56,9 +56,10 @@ def explain_document(pipeline: Pipeline, uri_or_id: str) -> dict[str, Any]:
     chunks = pipeline.lake.scan("chunks", every).filter(pl.col("doc_id") == doc_id).collect()
     embedded = pipeline.lake.scan("embeddings", every).filter(pl.col("doc_id") == doc_id).collect()
     indexed = _indexed(pipeline, doc_id)
+    recipe = document_recipe(pipeline.config.source(row["source"]))
     stages = {
         "source": _of_source(row),
-        "parsing": _of_parsing(row, documents),
+        "parsing": _of_parsing(row, documents, recipe),
         "chunking": _of_chunking(pipeline, documents, chunks),
         "embedding": _of_embedding(pipeline, chunks, embedded),
         "index": "in the live version" if indexed else "not in the live version",
@@ -94,17 +95,18 @@ def _of_source(row: dict[str, Any]) -> str:
     )
 
 
-def _of_parsing(row: dict[str, Any], documents: pl.DataFrame) -> str:
+def _of_parsing(row: dict[str, Any], documents: pl.DataFrame, recipe: str) -> str:
     if documents.is_empty():
         return "not parsed yet"
     document = documents.row(0, named=True)
     if document["problem"]:
         return f"quarantined: {document['problem']}; tried again when it or the parser changes"
-    made_of, wanted = document["fingerprint"], f"{parse_recipe()}-{row['digest']}"
-    if made_of == wanted:
-        return "reused: neither its bytes nor the parser changed since it was parsed"
-    if made_of.partition("-")[0] != parse_recipe():
-        return "due: the parser changed since it was parsed"
+    made_by, digest, *left_out = document["fingerprint"].split("-")
+    if (made_by, digest) == (recipe, row["digest"]):
+        without = "; without lines that its source repeats" if left_out else ""
+        return f"reused: neither its bytes nor the parser changed since it was parsed{without}"
+    if made_by != recipe:
+        return "due: the parser, or what its source cleans, changed since it was parsed"
     return "due: its bytes changed since it was parsed"
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rag_assets.chunking.chunks import chunk_documents
+from rag_assets.cleaning.documents import clean_documents
 from rag_assets.config import KnowledgeBaseConfig, SourceConfig, load_config
 from rag_assets.embedding import (
     EmbeddingStore,
@@ -31,7 +32,6 @@ from rag_assets.errors import Busy, RagError, StorageError
 from rag_assets.incremental import Reuse
 from rag_assets.index.versions import Versions
 from rag_assets.lake import Lake
-from rag_assets.parsing.documents import parse_documents
 from rag_assets.sources import open_source
 from rag_assets.sources.collect import Comparison, collect, compare, list_source
 
@@ -193,9 +193,12 @@ class Pipeline:
         return pl.concat(frames), listings
 
     def documents(self, raw: pl.DataFrame, partitions: Iterable[str]) -> Reuse:
-        """Parse what changed."""
+        """Parse and clean what changed."""
+        partitions = list(partitions)
+        touched = [s for s in self.config.sources if set(s.partitions).intersection(partitions)]
         previous = self.lake.read("documents", partitions)
-        return parse_documents(raw, previous, self.lake, self._stage("parsing"))
+        progress = self._stage("parsing")
+        return clean_documents(raw, previous, self.lake, touched, partitions, progress)
 
     def chunks(self, documents: pl.DataFrame, partitions: Iterable[str]) -> Reuse:
         """Cut what changed."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from rag_assets.chunking.chunks import chunk_fingerprint
+from rag_assets.cleaning.documents import MADE_OF, made_of, measuring_key
+from rag_assets.cleaning.measured import read_measured
 from rag_assets.index.build import read_held
-from rag_assets.parsing.documents import parse_recipe
 from rag_assets.records import digest_of
 from rag_assets.refresh.pipeline import Listing, Options, Pipeline
 from rag_assets.sources.collect import ATTRIBUTES
@@ -116,7 +117,9 @@ def _named(expressions: Iterable[pl.Expr]) -> list[pl.Expr]:
 def _behind(pipeline: Pipeline) -> dict[str, pl.DataFrame]:
     """Documents at which a stage is behind the stage before it, by reason."""
     lake, every = pipeline.lake, pipeline.partitions
-    raw = lake.read("raw_documents", every, ["doc_id", "partition", "digest", "attributes"])
+    raw = lake.read(
+        "raw_documents", every, ["doc_id", "source", "partition", "digest", "attributes"]
+    )
     documents = lake.read(
         "documents",
         every,
@@ -133,7 +136,7 @@ def _behind(pipeline: Pipeline) -> dict[str, pl.DataFrame]:
     )
     chunks = lake.read("chunks", every, ["chunk_id", "doc_id", "partition", "fingerprint"])
     embedded = lake.read("embeddings", every, ["chunk_id", "doc_id", "partition", "model"])
-    parse = pl.concat_str(pl.lit(parse_recipe() + "-"), "digest").alias("fingerprint")
+    made = made_of(raw, pipeline.config.sources).alias("made")
     healthy = documents.filter(pl.col("problem").is_null())
     cut = healthy.with_columns(
         chunk_fingerprint(
@@ -145,12 +148,30 @@ def _behind(pipeline: Pipeline) -> dict[str, pl.DataFrame]:
     parts = ["doc_id", "partition"]
     return {
         "to parse": _difference(
-            raw.with_columns(parse), documents, [*parts, "fingerprint", "attributes"]
+            raw.with_columns(made),
+            documents.with_columns(made=MADE_OF),
+            [*parts, "made", "attributes"],
         ),
+        "to clean": _to_clean(pipeline, raw),
         "to chunk": _difference(cut, chunks, [*parts, "fingerprint"]),
         "to embed": _difference(chunks, right, [*parts, "chunk_id"]),
         "to index": _not_live(pipeline, wanted),
     }
+
+
+def _to_clean(pipeline: Pipeline, raw: pl.DataFrame) -> pl.DataFrame:
+    """Documents of partitions whose repeated lines are not what their source repeats now."""
+    behind: dict[str, str] = {}
+    for source in pipeline.config.sources:
+        record, key = read_measured(pipeline.lake, source.name), measuring_key(source)
+        due = record.behind if record.key == key else source.partitions
+        behind |= dict.fromkeys(due, key)
+    found = raw.filter(pl.col("partition").is_in(list(behind)))
+    return found.select(
+        "doc_id",
+        "partition",
+        state=pl.col("partition").replace_strict(behind, default=None, return_dtype=pl.String),
+    )
 
 
 def _difference(want: pl.DataFrame, have: pl.DataFrame, on: list[str]) -> pl.DataFrame:

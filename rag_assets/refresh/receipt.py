@@ -56,7 +56,7 @@ def compose(run_id: str, parts: dict[str, Any], live_version: int | None) -> dic
     candidate = parts.get("candidate", {})
     documents = parts.get("documents", {})
     verdict = parts.get("verdict", {})
-    embeddings = parts.get("embeddings", {})
+    embeddings = _sum(parts.get("embeddings", {}), parts.get("settled", {}).get("report", {}))
     checks = list(verdict.values())
     return {
         "run_id": run_id,
@@ -83,6 +83,11 @@ def compose(run_id: str, parts: dict[str, Any], live_version: int | None) -> dic
         "held": parts.get("held", {}),
         "errors": parts.get("errors", {}),
     }
+
+
+def _sum(*reports: dict[str, Any]) -> dict[str, Any]:
+    names = ("computed", "tokens", "usd")
+    return {name: sum(report.get(name, 0) for report in reports) for name in names}
 
 
 def _check(check: dict[str, Any]) -> dict[str, Any]:

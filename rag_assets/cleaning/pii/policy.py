@@ -1,13 +1,14 @@
 """What is done about personal data that was found: count it, take it out, or keep all of it out."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from rag_assets.cleaning.edits import Edit, apply, edited
 from rag_assets.cleaning.pii.find import Finding, find
 from rag_assets.config import PiiConfig
-from rag_assets.parsing.base import Parsed, Unparseable
+from rag_assets.parsing.base import Parsed, Scalar, Unparseable
 
 
 def guarded(parsed: Parsed, config: PiiConfig) -> Parsed:
@@ -36,6 +37,31 @@ def redacted_text(text: str, config: PiiConfig) -> str:
     return apply(text, _edits(find(text, config))) if config.mode == "redact" else text
 
 
+def guarded_attributes(
+    title: str | None, metadata: str, problem: str | None, config: PiiConfig
+) -> tuple[str | None, str, str | None]:
+    """(title, metadata, problem) of a document, with what its source itself said of it.
+
+    metadata: a JSON object. Redaction reaches its text values; in a source that blocks, personal
+    data in the title or the metadata is a problem.
+    """
+    if config.mode == "redact":
+        values = json.loads(metadata)
+        clean = {
+            k: redacted_text(v, config) if isinstance(v, str) else v for k, v in values.items()
+        }
+        if clean != values:
+            metadata = json.dumps(clean, sort_keys=True, ensure_ascii=False)
+        return None if title is None else redacted_text(title, config), metadata, problem
+    if config.mode == "block" and problem is None:
+        said = [title or "", *(v for v in json.loads(metadata).values() if isinstance(v, str))]
+        found = {f.entity for text in said for f in find(text, config) if not f.is_secret}
+        if found:
+            listed = ", ".join(sorted(found))
+            problem = f"blocked: its title or metadata holds personal data ({listed})"
+    return title, metadata, problem
+
+
 def leaks(texts: Iterable[str], config: PiiConfig) -> Counter[str]:
     """Kinds of data that still are in texts which should be free of them, with their numbers."""
     return Counter(finding.entity for text in texts for finding in find(text, config))
@@ -47,11 +73,15 @@ def _redacted(parsed: Parsed, findings: list[Finding], config: PiiConfig) -> Par
         cleaned,
         title=None if parsed.title is None else redacted_text(parsed.title, config),
         headings=tuple(replace(h, title=redacted_text(h.title, config)) for h in cleaned.headings),
-        metadata={
-            key: redacted_text(value, config) if isinstance(value, str) else value
-            for key, value in parsed.metadata.items()
-        },
+        metadata=_redacted_values(parsed.metadata, config),
     )
+
+
+def _redacted_values(values: Mapping[str, Scalar], config: PiiConfig) -> dict[str, Scalar]:
+    return {
+        key: redacted_text(value, config) if isinstance(value, str) else value
+        for key, value in values.items()
+    }
 
 
 def _edits(findings: Iterable[Finding]) -> list[Edit]:
