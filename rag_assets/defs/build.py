@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from rag_assets.config import KnowledgeBaseConfig, find_config, load_config
+from rag_assets.defs.alerts import NotifyResource, build_alerts
 from rag_assets.defs.assets import build_assets
 from rag_assets.defs.automation import build_job, build_schedule, build_sensor
 from rag_assets.defs.checks import build_checks
@@ -55,10 +56,11 @@ def _definitions(config: KnowledgeBaseConfig) -> dg.Definitions:
         assets=assets,
         asset_checks=build_checks(names),
         jobs=[job],
-        sensors=[build_sensor(config, names, job)],
+        sensors=[build_sensor(config, names, job), *build_alerts(config, names)],
         schedules=[build_schedule(config, names, job)],
         resources={
             names.pipeline: PipelineResource(config_path=str(config.path)),
+            names.notify: NotifyResource(config_path=str(config.path)),
             names.lake: LakeIOManager(storage=config.storage),
         },
     )

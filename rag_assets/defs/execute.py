@@ -1,6 +1,5 @@
 """A refresh in this process, recorded in the Dagster instance like any other run."""
 
-import logging
 import os
 import shutil
 import time
@@ -16,12 +15,12 @@ from rag_assets.defs.automation import KNOWLEDGE_BASE_TAG, range_tags, run_confi
 from rag_assets.defs.build import build_definitions
 from rag_assets.defs.names import Names
 from rag_assets.defs.resources import LakeIOManager, OpenPipeline
+from rag_assets.defs.run_errors import first_error
 from rag_assets.errors import GateRefused, Held, RagError, SourceError
+from rag_assets.notify import refresh_ended
 from rag_assets.refresh.pipeline import Options, Pipeline, Progress
 from rag_assets.refresh.plan import RefreshPlan, plan_refresh
 from rag_assets.refresh.receipt import Receipts, compose
-
-log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -61,6 +60,20 @@ class Refresher:
         Raises: RagError when a step failed; a refusing gate and a holding guard are no failures of
         a step but told by the receipt (see `failure`).
         """
+        result = None
+        try:
+            result = self._refreshed(options, full=full)
+            receipt = self._receipt(result.run_id)
+            if not result.success and failure(receipt) is None:
+                raise first_error(result.all_node_events, result.run_id)
+        except Exception as error:
+            why = str(error) if isinstance(error, RagError) else f"{type(error).__name__}: {error}"
+            refresh_ended(self.pipeline.config, result and result.run_id, why)
+            raise
+        refresh_ended(self.pipeline.config, result.run_id)
+        return receipt
+
+    def _refreshed(self, options: Options, *, full: bool) -> dg.ExecuteInProcessResult:
         with self.pipeline.refreshing():
             started = time.perf_counter()
             plan = plan_refresh(self.pipeline, options)
@@ -69,10 +82,7 @@ class Refresher:
             for part in ("held", "errors", "reasons"):
                 receipts.record(result.run_id, part, getattr(plan, part))
             receipts.record(result.run_id, "seconds", round(time.perf_counter() - started, 3))
-        receipt = self._receipt(result.run_id)
-        if not result.success and failure(receipt) is None:
-            raise _first_error(result)
-        return receipt
+        return result
 
     def _execute(
         self, plan: RefreshPlan, options: Options, *, full: bool
@@ -96,29 +106,6 @@ class Refresher:
         pointer = self.pipeline.versions.pointer()
         parts = Receipts(self.pipeline.storage).parts(run_id)
         return compose(run_id, parts, pointer.version if pointer else None)
-
-
-def _first_error(result: dg.ExecuteInProcessResult) -> RagError:
-    """The error of the first failed step, in our family where it came from there."""
-    for event in result.all_node_events:
-        if event.event_type_value != "STEP_FAILURE":
-            continue
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is not None:
-            name = (error.cls_name or "").rpartition(".")[-1]
-            message = error.message.strip().partition(": ")[2] or error.message.strip()
-            kind = {c.__name__: c for c in _family(RagError)}.get(name)
-            if kind is not None:
-                return kind(message)
-            log.debug("step %s failed:\n%s", event.step_key, error.to_string())
-            return RagError(f"step {event.step_key} failed: {name}: {message}")
-    return RagError(f"run {result.run_id} failed; see it in the Dagster UI")
-
-
-def _family(base: type[RagError]) -> list[type[RagError]]:
-    return [base, *(c for child in base.__subclasses__() for c in _family(child))]
 
 
 def failure(receipt: dict[str, Any]) -> RagError | None:

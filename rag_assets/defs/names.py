@@ -35,6 +35,11 @@ class Names:
         return f"{self.identifier}_lake"
 
     @property
+    def notify(self) -> str:
+        """Key of the resource that tells people."""
+        return f"{self.identifier}_notify"
+
+    @property
     def job(self) -> str:
         """The refresh job."""
         return f"{self.identifier}_refresh"

@@ -1,0 +1,205 @@
+"""What a refresh gives to tell. Pure: a receipt and the state of sources in, events out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rag_assets.config import KnowledgeBaseConfig
+from rag_assets.notify.base import Event
+from rag_assets.operations.freshness import SourceState
+from rag_assets.operations.outcomes import refusing_checks, seconds
+from rag_assets.records import digest_of
+
+LASTING = ("refused", "held", "failed", "sources", "quarantine", "silent", "budget")
+"""Subjects that a finished refresh looks at, so that one without an event is over."""
+
+_SHOWN = 5
+
+
+def of_refresh(
+    config: KnowledgeBaseConfig, run_id: str, parts: Mapping[str, Any]
+) -> Iterator[Event]:
+    """Events of one receipt: promoted, refused, held, a source that could not be listed."""
+    link = _link(config, run_id)
+    for event in _of_receipt(parts):
+        yield replace(event, run_id=run_id, link=link)
+
+
+def _of_receipt(parts: Mapping[str, Any]) -> Iterator[Event]:
+    refusing = refusing_checks(parts)
+    if refusing:
+        yield _refused(parts, refusing)
+    elif parts.get("promoted"):
+        yield _promoted(parts)
+    if held := parts.get("held"):
+        yield Event(
+            "held",
+            "held",
+            digest_of(*sorted(held)),
+            f"deletions of {_listed(held)} are held",
+            lines=tuple(held.values()),
+        )
+    if errors := parts.get("errors"):
+        yield Event(
+            "failed",
+            "sources",
+            digest_of(*sorted(errors)),
+            f"{_listed(errors)} could not be listed; what is indexed of it stays",
+            lines=tuple(errors.values()),
+        )
+
+
+def _promoted(parts: Mapping[str, Any]) -> Event:
+    candidate, documents = parts.get("candidate", {}), parts.get("documents", {})
+    embeddings = parts.get("embeddings", {})
+    spent = seconds(parts)
+    facts = [
+        (
+            "Documents",
+            f"{documents.get('added', 0)} added, {documents.get('changed', 0)} changed,"
+            f" {documents.get('deleted', 0)} deleted, {documents.get('unchanged', 0)} unchanged",
+        ),
+        (
+            "Chunks",
+            f"{candidate.get('chunks_added', 0)} added, {candidate.get('chunks_deleted', 0)}"
+            f" deleted, {candidate.get('chunks_kept', 0)} kept",
+        ),
+        (
+            "Embeddings",
+            f"{embeddings.get('computed', 0)} computed, {embeddings.get('tokens', 0)} tokens",
+        ),
+        ("Cost", f"${embeddings.get('usd', 0.0):.4f}"),
+        *_gate_figures(parts),
+    ]
+    if spent is not None:
+        facts.append(("Took", f"{spent:.1f} s"))
+    version = candidate.get("version")
+    return Event(
+        "promoted",
+        "promoted",
+        str(version),
+        f"version {version} is live",
+        tuple(facts),
+        lasting=False,
+    )
+
+
+def _gate_figures(parts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(set, its metrics), as the gate measured them."""
+    details = parts.get("verdict", {}).get("retrieval_quality", {}).get("details", {})
+    for name, found in details.items():
+        if isinstance(found, dict) and "metrics" in found:
+            figures = [
+                f"{metric} {value:.3f}"
+                for metric, value in found["metrics"].items()
+                if value is not None and metric in {"recall@1", "recall@5", "mrr@10", "ndcg@10"}
+            ]
+            yield f"Gate, {name}", ", ".join(figures)
+
+
+def _refused(parts: Mapping[str, Any], refusing: Sequence[Mapping[str, Any]]) -> Event:
+    names = sorted(check["name"] for check in refusing)
+    version = parts.get("candidate", {}).get("version")
+    worst = list(_worst(refusing or []))
+    lines = [f"{check['name']}: {check['summary']}" for check in refusing]
+    if worst:
+        lines += ["Worst queries:", *worst[:_SHOWN]]
+    # Each new try has a new version number; what it was refused for is what makes it news.
+    state = digest_of(*names, *(_rounded(check) for check in refusing))
+    return Event(
+        "refused",
+        "refused",
+        state,
+        f"version {version} was refused by {_listed(names)}; the live version is unchanged",
+        tuple(_gate_figures(parts)),
+        tuple(lines),
+    )
+
+
+def _rounded(check: Mapping[str, Any]) -> str:
+    value = check.get("value")
+    return "" if value is None else f"{value:.2f}"
+
+
+def _worst(refusing: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for check in refusing:
+        for found in check.get("details", {}).values():
+            for row in found.get("worst", ()) if isinstance(found, dict) else ():
+                expected = ", ".join(row["expected"]) or "nothing"
+                came = row.get("error") or ", ".join(row["found"][:3]) or "nothing"
+                yield f"“{row['query']}” expected {expected}; came {came}"
+
+
+def of_sources(
+    config: KnowledgeBaseConfig,
+    states: Mapping[str, SourceState],
+    quarantined: Sequence[Mapping[str, Any]],
+    now: float,
+) -> Iterator[Event]:
+    """Quarantine above its rate, and sources in which nothing changed for too long.
+
+    quarantined: rows of doc_id and problem. now: seconds since the epoch.
+    """
+    rate = config.notify.quarantine_rate
+    over = {
+        name: state
+        for name, state in states.items()
+        if state.documents and state.quarantined / state.documents > rate
+    }
+    if over:
+        shown = [row for row in quarantined if str(row["doc_id"]).split("/")[0] in over]
+        yield Event(
+            "quarantine",
+            "quarantine",
+            digest_of(*sorted(over)),
+            f"more than {rate:.0%} of {_listed(over)} is in quarantine",
+            tuple(
+                (name, f"{state.quarantined} of {state.documents} documents")
+                for name, state in over.items()
+            ),
+            tuple(f"{row['doc_id']}: {row['problem']}" for row in shown[:_SHOWN]),
+        )
+    hours = {source.name: source.silent_hours for source in config.sources if source.silent_hours}
+    silent = {
+        name: (now - state.changed_at) / 3600
+        for name, state in states.items()
+        if name in hours
+        and state.changed_at is not None
+        and now - state.changed_at > hours[name] * 3600
+    }
+    if silent:
+        yield Event(
+            "silent",
+            "silent",
+            digest_of(*sorted(silent)),
+            f"nothing changed in {_listed(silent)}",
+            tuple(
+                (name, f"for {waited:.1f} hours, {hours[name]:g} are usual")
+                for name, waited in silent.items()
+            ),
+        )
+
+
+def of_failure(config: KnowledgeBaseConfig, run_id: str | None, reason: str) -> Event:
+    """A refresh that ended with an error. reason: one line for people."""
+    words = "".join(" " if c.isdigit() else c for c in reason)
+    return Event(
+        "failed",
+        "failed",
+        digest_of(words),
+        "the refresh failed; the live version is unchanged",
+        lines=(reason,),
+        run_id=run_id,
+        link=_link(config, run_id) if run_id else None,
+    )
+
+
+def _link(config: KnowledgeBaseConfig, run_id: str) -> str | None:
+    base = config.notify.link
+    return f"{base.rstrip('/')}/runs/{run_id}" if base else None
+
+
+def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
+    found = list(names)
+    shown = ", ".join(found[:_SHOWN])
+    return shown if len(found) <= _SHOWN else f"{shown} and {len(found) - _SHOWN} more"
