@@ -1,5 +1,6 @@
-"""Commands that judge a knowledge base: evaluate."""
+"""Commands that judge a knowledge base: evaluate, drift."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +58,27 @@ def evaluate(
         say(f"  latency          p50 {report.latency(50):.1f} ms, p95 {report.latency(95):.1f} ms")
     if compare is not None:
         _print_comparison(result["comparison"])
+
+
+@command("drift")
+def drift(
+    version: VersionOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Does the eval set still resemble what is served and what is asked?"""
+    from rag_assets.refresh.drift import FINDINGS, find_drift
+    from rag_assets.refresh.pipeline import Pipeline
+
+    pipeline = Pipeline(load_config(config))
+    number = version if version is not None else pipeline.versions.live().version
+    found = [find_drift(pipeline, number, name) for name in FINDINGS]
+    if as_json:
+        print_json({"index_version": number, "findings": [asdict(outcome) for outcome in found]})
+        return
+    for outcome in found:
+        say(f"{'fine' if outcome.passed else 'LOOK'}  {outcome.name}: {outcome.summary}")
 
 
 def _settings(config: Path | None, eval_set: Path | None) -> KnowledgeBaseConfig:

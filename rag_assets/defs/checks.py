@@ -1,6 +1,6 @@
-"""The blocking checks. Each records its outcome in the verdict that promotion demands."""
+"""The checks: blocking ones record their outcome in the verdict that promotion demands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 import dagster as dg
@@ -13,13 +13,14 @@ from rag_assets.index.checks import check_integrity
 from rag_assets.index.versions import State
 from rag_assets.refresh import judge
 from rag_assets.refresh.candidate import check_completeness
+from rag_assets.refresh.drift import FINDINGS, find_drift
 from rag_assets.refresh.pipeline import Pipeline
 
 Judge = Callable[[Pipeline, int], CheckOutcome]
 
 
 def build_checks(names: Names) -> list[dg.AssetChecksDefinition]:
-    """completeness and index_integrity on the candidate, the quality gates on its report."""
+    """The blocking checks of the candidate and its report, and the warnings beside them."""
     return [
         _check(
             names,
@@ -57,7 +58,38 @@ def build_checks(names: Names) -> list[dg.AssetChecksDefinition]:
             "The documents that this refresh changed are found by sentences taken out of them.",
             judge.known_items,
         ),
+        _drift_checks(names),
     ]
+
+
+def _drift_checks(names: Names) -> dg.AssetChecksDefinition:
+    """All findings of drift in one step; they warn and never block."""
+    key = dg.AssetKey([names.prefix, "retrieval_report"])
+
+    @dg.multi_asset_check(
+        name=f"{names.identifier}_drift",
+        specs=[
+            dg.AssetCheckSpec(name, asset=key, description=description)
+            for name, (_, description) in FINDINGS.items()
+        ],
+        required_resource_keys={names.pipeline},
+    )
+    def drift(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        rag: PipelineResource = getattr(context.resources, names.pipeline)
+        version = rag.pipeline.versions.candidate()
+        built = rag.receipts.parts(context.run.run_id).get("candidate", {}).get("built", True)
+        for name in FINDINGS:
+            outcome = find_drift(rag.pipeline, version, name, changed=built)
+            yield dg.AssetCheckResult(
+                check_name=name,
+                asset_key=key,
+                passed=outcome.passed,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=outcome.summary,
+                metadata=check_metadata(version, outcome),
+            )
+
+    return drift
 
 
 def _completeness(pipeline: Pipeline, version: int) -> CheckOutcome:

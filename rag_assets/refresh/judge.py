@@ -29,7 +29,7 @@ from rag_assets.retrieval.search import search
 
 def make_report(pipeline: Pipeline, version: int) -> list[EvalReport]:
     """One report an eval set; read from disk when this version was judged the same way before."""
-    sets = _eval_sets(pipeline, version)
+    sets = eval_sets(pipeline, version)
     key = _key(pipeline, version, sets)
     known = evidence.stored_reports(pipeline.versions, version, key, sets)
     if known is not None:
@@ -97,10 +97,7 @@ def known_items(pipeline: Pipeline, version: int) -> CheckOutcome:
 
 def known_items_since(pipeline: Pipeline, version: int, before: int | None) -> CheckOutcome:
     """The same of what changed since any kept version, or of everything."""
-    states = read_held(pipeline.versions, before)[1]
-    with closing(PassageStore.open(pipeline.versions.directory(version))) as passages:
-        now = passages.document_states()
-    changed = now.join(states, on=["doc_id", "state"], how="anti")["doc_id"]
+    changed = changed_since(pipeline, version, before)
     live = LiveIndex(pipeline.storage)
     try:
         with live.read(version) as opened:
@@ -117,6 +114,14 @@ def known_items_since(pipeline: Pipeline, version: int, before: int | None) -> C
     finally:
         live.close()
     return judge_known_items(results, pipeline.config.evaluation.gate.known_items)
+
+
+def changed_since(pipeline: Pipeline, version: int, before: int | None) -> list[str]:
+    """Documents that a version holds and an earlier one does not, or made differently."""
+    states = read_held(pipeline.versions, before)[1]
+    with closing(PassageStore.open(pipeline.versions.directory(version))) as passages:
+        now = passages.document_states()
+    return now.join(states, on=["doc_id", "state"], how="anti")["doc_id"].to_list()
 
 
 def quarantine(pipeline: Pipeline) -> list[dict[str, Any]]:
@@ -137,7 +142,7 @@ def live_summary(pipeline: Pipeline) -> dict[str, Any]:
 
 def evaluated(pipeline: Pipeline, version: int) -> list[EvalReport]:
     """Fresh reports of any kept version; nothing is stored."""
-    return _evaluated(pipeline, version, _eval_sets(pipeline, version))
+    return _evaluated(pipeline, version, eval_sets(pipeline, version))
 
 
 def comparison(
@@ -149,7 +154,7 @@ def comparison(
     """
     versions = pipeline.versions
     if other in versions.sealed():
-        sets = _eval_sets(pipeline, other)
+        sets = eval_sets(pipeline, other)
         key = _key(pipeline, other, sets)
         others = evidence.stored_reports(versions, other, key, sets)
         others = others or _evaluated(pipeline, other, sets)
@@ -207,7 +212,8 @@ def _abstains(encode: Encode) -> AbstainFn:
     return abstains
 
 
-def _eval_sets(pipeline: Pipeline, version: int) -> list[EvalSet]:
+def eval_sets(pipeline: Pipeline, version: int) -> list[EvalSet]:
+    """The configured sets, read with the documents that a version holds."""
     pipeline.versions.manifest(version)  # says which versions there are when this one is not
     sources = [source.name for source in pipeline.config.sources]
     with closing(PassageStore.open(pipeline.versions.directory(version))) as passages:

@@ -22,6 +22,14 @@ LINEAGE = [
     "live_index",
 ]
 
+DRIFT = {
+    "stale_expectations",
+    "eval_coverage",
+    "query_mix",
+    "embedding_shift",
+    "top_takeover",
+}
+
 
 def run(
     base: SmallBase, instance: dg.DagsterInstance, *assets: str, checks: bool = True
@@ -74,6 +82,7 @@ def test_the_graph_is_the_contract(small: SmallBase) -> None:
         "small/retrieval_report:retrieval_quality",
         "small/retrieval_report:no_regression",
         "small/retrieval_report:known_items",
+        *(f"small/retrieval_report:{name}" for name in DRIFT),
     }
     assert defs.resolve_job_def("small_refresh")
     sensor = defs.resolve_sensor_def("small_source_changes")
@@ -95,6 +104,7 @@ def test_materializing_everything_promotes(small: SmallBase, instance: dg.Dagste
         "retrieval_quality",
         "no_regression",
         "known_items",
+        *DRIFT,
     }
     # Without an eval set nothing can be told: a warning, which does not block.
     quality = evaluations["retrieval_quality"]

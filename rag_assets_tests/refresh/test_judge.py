@@ -1,0 +1,60 @@
+"""Judging real versions: what is kept, compared and found to have drifted."""
+
+import json
+
+from typer.testing import CliRunner
+
+from rag_assets.cli import evaluation_commands  # noqa: F401
+from rag_assets.cli.app import app
+from rag_assets.refresh import evidence
+from rag_assets.refresh.drift import FINDINGS, find_drift
+from rag_assets.refresh.judge import make_report
+from rag_assets.refresh.pipeline import Pipeline
+from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
+
+
+def test_two_versions_are_compared_with_what_is_kept_and_drift_is_found(small: SmallBase) -> None:
+    small.fill(8)
+    small.ask_about(list(SUBJECTS[:8]), **{"hit@5": 0.5, "min_queries": 5}, answered=0.1)
+    assert small.refresh()["gate"]["passed"]
+    small.write("vacation.md", document("payroll"))
+    small.write("payroll.md", document("vacation"))
+    for number in range(3):
+        small.write(f"copy-{number}.md", document("laptop").replace("step", f"stage {number}"))
+    receipt = small.refresh()
+    checks = {check["name"]: check for check in receipt["gate"]["checks"]}
+    assert checks["known_items"]["summary"] == (
+        "passed: 5 of 5 changed documents found by their own words"
+    )
+
+    pipeline = Pipeline(small.configure())
+    assert all(result.abstained is not None for result in make_report(pipeline, 2)[0].results)
+    kept = evidence.stored_comparison(pipeline.versions, 2, 1)
+    [compared] = kept["sets"].values()
+    assert compared["queries_compared"] == 8
+    assert {row["id"] for row in compared["queries"][:2]} == {"vacation", "payroll"}
+    assert compared["queries"][0]["difference"] < 0
+    assert list(compared["sources"]) == ["docs"]
+
+    path = str(small.path)
+    result = CliRunner().invoke(app, ["evaluate", "--config", path, "--compare", "1", "2"])
+    assert result.exit_code == 0, result.output
+    assert "index version 2" in result.stdout
+    assert "against version 1 (positive: this version is better)" in result.stdout
+    printed = CliRunner().invoke(
+        app, ["evaluate", "--config", path, "--json", "--version", "2", "--compare", "1"]
+    )
+    found = json.loads(printed.stdout)["comparison"]["sets"]["questions"]
+    assert found["queries"] == compared["queries"]
+
+    findings = {name: find_drift(pipeline, 2, name) for name in FINDINGS}
+    assert findings["stale_expectations"].passed
+    assert findings["eval_coverage"].passed
+    assert "cannot tell: 0 logged questions" in findings["query_mix"].summary
+    assert "new chunks" in findings["embedding_shift"].summary or findings["embedding_shift"].passed
+    assert findings["top_takeover"].details["documents"][0]["doc_id"].startswith("docs/")
+    unchanged = find_drift(pipeline, 2, "embedding_shift", changed=False)
+    assert unchanged.summary.startswith("not asked")
+    broken = find_drift(pipeline, 99, "stale_expectations")
+    assert not broken.passed
+    assert "index version 99 does not exist" in broken.summary
