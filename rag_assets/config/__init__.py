@@ -61,6 +61,10 @@ from rag_assets.config.sources import (
     SourceConfig,
     SqlConfig,
 )
+from rag_assets.config.streams import (
+    EventSource,
+    QueueConfig,
+)
 from rag_assets.config.wikis import (
     AtlassianConfig,
     ConfluenceConfig,
@@ -84,6 +88,7 @@ __all__ = [
     "EmbeddingConfig",
     "EvaluationConfig",
     "EventName",
+    "EventSource",
     "FeedConfig",
     "FilesConfig",
     "Fraction",
@@ -102,6 +107,7 @@ __all__ = [
     "Pagination",
     "PiiConfig",
     "PiiEntity",
+    "QueueConfig",
     "RecordsConfig",
     "RestConfig",
     "RetrievalConfig",

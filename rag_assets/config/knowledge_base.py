@@ -19,6 +19,7 @@ from rag_assets.config.sources import (
     SourceConfig,
     SqlConfig,
 )
+from rag_assets.config.streams import QueueConfig
 from rag_assets.config.wikis import (
     ConfluenceConfig,
     GithubConfig,
@@ -41,7 +42,8 @@ AnySource = Annotated[
     | JiraConfig
     | GithubConfig
     | TicketsConfig
-    | TelegramConfig,
+    | TelegramConfig
+    | QueueConfig,
     Field(discriminator="type"),
 ]
 

@@ -11,6 +11,7 @@ from rag_assets.config import (
     InboxConfig,
     JiraConfig,
     NotionConfig,
+    QueueConfig,
     RecordsConfig,
     RestConfig,
     SourceConfig,
@@ -27,6 +28,7 @@ from rag_assets.sources.github import GithubSource
 from rag_assets.sources.inbox import InboxSource
 from rag_assets.sources.jira import JiraSource
 from rag_assets.sources.notion import NotionSource
+from rag_assets.sources.queue import QueueSource
 from rag_assets.sources.records import RecordsSource
 from rag_assets.sources.rest import RestSource
 from rag_assets.sources.sql import SqlSource
@@ -51,6 +53,7 @@ OPENERS: dict[type[SourceConfig], Callable[[Any], Source]] = {
     GithubConfig: GithubSource,
     TicketsConfig: TicketsSource,
     TelegramConfig: TelegramSource,
+    QueueConfig: QueueSource,
 }
 
 

@@ -74,7 +74,9 @@ class Event:
             "valid_from": _text(self.valid_from),
             "valid_until": _text(self.valid_until),
         }
-        return json.dumps({k: v for k, v in said.items() if v is not None}, sort_keys=True)
+        told = {name: value for name, value in said.items() if value is not None}
+        # Not in ASCII: a string that cannot be stored shall fail here, not in a later stage.
+        return json.dumps(told, sort_keys=True, ensure_ascii=False)
 
 
 class Kept:
@@ -96,7 +98,8 @@ class Kept:
         position: a name and what `position` is to answer for it. whole: the events are everything
         there is, so that what they lack is deleted. Returns how many documents changed.
 
-        Raises: StorageError when it cannot be written; nothing of the batch is kept then.
+        Raises: ValueError when an event cannot be stored, StorageError when nothing can; nothing of
+        the batch is kept then.
         """
         with self._connected() as base, _transaction(base):
             (last,) = base.execute("SELECT coalesce(max(sequence), 0) FROM documents").fetchone()

@@ -1,0 +1,47 @@
+"""One look at a queue, by a process that kills itself at a step; arguments: URL PATH STEP COUNT."""
+
+import os
+import signal
+import sys
+
+from rag_assets.config import QueueConfig
+from rag_assets.sources.kept import Kept
+from rag_assets.sources.queue import QueueSource
+
+
+def dies_after(owner, name, count, *, before=False):
+    """Make the count-th call of a method the last thing this process does."""
+    original, calls = getattr(owner, name), [0]
+
+    def dying(*args, **kwargs):
+        calls[0] += 1
+        if before and calls[0] == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        found = original(*args, **kwargs)
+        if calls[0] == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    setattr(owner, name, dying)
+
+
+def main(url, path, step, count):
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    places = {
+        "received": (QueueSource, "_received", False),
+        "before commit": (Kept, "apply", True),
+        "committed": (Kept, "apply", False),
+        "buried": (Kept, "bury", False),
+        "rejected": (BlockingChannel, "basic_reject", False),
+        "acknowledged": (BlockingChannel, "basic_ack", False),
+    }
+    if step in places:
+        owner, name, before = places[step]
+        dies_after(owner, name, int(count), before=before)
+    config = QueueConfig(name="q", type="queue", url=url, queue="documents", batch=100, path=path)
+    print(sum(1 for _ in QueueSource(config).scan()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
