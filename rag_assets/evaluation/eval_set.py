@@ -11,7 +11,21 @@ from typing import Any
 from rag_assets.errors import ConfigError
 from rag_assets.records import digest_of
 
-_KEYS = {"id", "query", "relevant", "grades", "passages", "answer", "tags", "groups"}
+_KEYS = {
+    "id",
+    "query",
+    "relevant",
+    "grades",
+    "passages",
+    "answer",
+    "tags",
+    "groups",
+    "origin",
+    "half",
+}
+HALVES = ("tuning", "held_out")
+"""What settings are chosen by, and what says whether they were chosen well."""
+
 _SHOWN = 20  # mistakes listed in one message
 
 
@@ -21,6 +35,8 @@ class EvalQuery:
 
     relevant: doc_id to grade above 0; empty means that the knowledge base has no answer.
     passages: texts that must be found, matched by span. groups: who asks; None means anyone.
+    origin: where an accepted candidate came from. half: which half of the set it belongs to, where
+    that was decided by hand.
     """
 
     id: str
@@ -30,6 +46,8 @@ class EvalQuery:
     answer: str | None = None
     tags: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
+    origin: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    half: str | None = None
 
     @property
     def answerable(self) -> bool:
@@ -44,6 +62,27 @@ class EvalSet:
     name: str
     content_hash: str
     queries: tuple[EvalQuery, ...]
+
+    def halves(self) -> dict[str, "EvalSet"]:
+        """The tuning half and the held-out half, as sets of their own.
+
+        Queries about one document stay together, so that what was tuned on it is not tested on it;
+        which half they fall into follows from the document's name alone, and stays as the set
+        grows.
+        """
+        parts: dict[str, list[EvalQuery]] = {name: [] for name in HALVES}
+        for query in self.queries:
+            parts[half_of(query)].append(query)
+        return {
+            name: EvalSet(f"{self.name}:{name}", _content_hash(queries), tuple(queries))
+            for name, queries in parts.items()
+        }
+
+
+def half_of(query: EvalQuery) -> str:
+    """The half that a query belongs to."""
+    key = min(query.relevant, default=query.query)
+    return query.half or HALVES[int(digest_of("half", key)[:8], 16) % 2]
 
 
 class _Mistakes:
@@ -124,6 +163,12 @@ def _query(row: dict[str, Any], file: Path, line: int, mistakes: _Mistakes) -> E
     answer = row.get("answer")
     if answer is not None and not isinstance(answer, str):
         mistakes.add(file, line, f"answer: expected a text, found {answer!r}")
+    origin = row.get("origin") or {}
+    if not isinstance(origin, dict) or not _is_texts(list(origin.values())):
+        mistakes.add(file, line, f"origin: expected an object of texts, found {origin!r}")
+    half = row.get("half")
+    if half not in (None, *HALVES):
+        mistakes.add(file, line, f"half: expected tuning or held_out, found {half!r}")
     if len(mistakes.found) > before:
         return None
     relevant = dict.fromkeys(lists["relevant"], 1) | grades
@@ -135,6 +180,8 @@ def _query(row: dict[str, Any], file: Path, line: int, mistakes: _Mistakes) -> E
         answer=answer,
         tags=tuple(lists["tags"]),
         groups=tuple(lists["groups"]) if "groups" in row else None,
+        origin=MappingProxyType(origin),
+        half=half,
     )
 
 

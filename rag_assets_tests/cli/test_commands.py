@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from rag_assets.cli import app as application
 from rag_assets.cli import (  # noqa: F401
+    evalset_commands,
     evaluation_commands,
     inspect_commands,
     query_commands,
