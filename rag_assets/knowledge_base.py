@@ -10,7 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, cast, overload
 
-from rag_assets.config import KnowledgeBaseConfig, find_config, load_config
+from rag_assets.config import (
+    KnowledgeBaseConfig,
+    RetrievalConfig,
+    Weights,
+    find_config,
+    load_config,
+)
+from rag_assets.errors import BadRequest
 from rag_assets.retrieval.base import Hit, Mode, SearchRequest
 
 if TYPE_CHECKING:
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
     from rag_assets.answering.base import Answer, AnswerPart
     from rag_assets.embedding.base import Encoder
     from rag_assets.index.live import LiveIndex
+    from rag_assets.retrieval.aids import Aids
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +77,16 @@ class KnowledgeBase:
         version: int | None = None,
         mode: Mode | None = None,
         explain: bool = False,
+        weights: Mapping[str, float] | None = None,
+        category: str | None = None,
     ) -> SearchResult:
         """The k best passages for a query.
 
         where: a filter in Chroma's language. groups: those of the asker, which only narrow; None is
-        a trusted caller. version: an index version instead of the live one. explain: give every
-        hit the scores of both legs, also of the one that did not find it.
+        a trusted caller. version: an index version instead of the live one. weights: of single
+        signals, laid over `retrieval.weights`. category: documents of it are preferred. explain:
+        also what each leg makes of the hits that only the other one found; every hit has `signals`
+        and `parts` in any case.
 
         Raises: BadRequest, IndexNotReady, IndexMismatch.
         """
@@ -86,12 +98,14 @@ class KnowledgeBase:
             where,
             groups,
             mode,
-            settings=self.config.retrieval,
+            category,
+            settings=_weighted(self.config.retrieval, weights),
             trust=self._trust,
+            explain=explain,
         )
         start = time.perf_counter()
         with self._index.read(version) as opened:
-            hits = search(opened, self._encoder, request)
+            hits = search(opened, self._encoder, request, self._aids)
             number = opened.manifest.version
         return SearchResult(tuple(hits), number, (time.perf_counter() - start) * 1000)
 
@@ -187,6 +201,12 @@ class KnowledgeBase:
         return {source.name: source.trust for source in self.config.sources}
 
     @cached_property
+    def _aids(self) -> "Aids":
+        from rag_assets.answering.search_aids import open_aids
+
+        return open_aids(self.config)
+
+    @cached_property
     def _index(self) -> "LiveIndex":
         from rag_assets.index.live import LiveIndex
 
@@ -213,6 +233,20 @@ def search(query: str, **options: object) -> SearchResult:
 def answer(question: str, **options: object) -> "Answer | Iterator[AnswerPart]":
     """`KnowledgeBase.answer` on the default knowledge base."""
     return cast("Answer", _default().answer(question, **options))  # type: ignore[call-overload]
+
+
+def _weighted(settings: RetrievalConfig, weights: Mapping[str, float] | None) -> RetrievalConfig:
+    """The settings with some weights replaced. Raises: BadRequest."""
+    if not weights:
+        return settings
+    try:
+        every = Weights.model_validate({**settings.weights.model_dump(), **weights})
+    except ValueError as error:
+        known = ", ".join(Weights.model_fields)
+        raise BadRequest(
+            f"weights: expected numbers from -10 to 10 for any of {known}, found {dict(weights)!r}"
+        ) from error
+    return settings.model_copy(update={"weights": every})
 
 
 def _default() -> KnowledgeBase:

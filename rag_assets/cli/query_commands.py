@@ -1,6 +1,7 @@
 """Commands that ask a knowledge base: search, ask."""
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +24,13 @@ GroupsOption = Annotated[
     str | None, typer.Option("--groups", help="Groups of the asker, a,b; default: no restriction.")
 ]
 VersionOption = Annotated[int | None, typer.Option("--version", help="Default: the live one.")]
+WeightsOption = Annotated[
+    str | None, typer.Option("--weights", help="Of single signals, e.g. rerank=0.5,recency=1.")
+]
+CategoryOption = Annotated[
+    str | None, typer.Option("--category", help="Prefer documents of this category.")
+]
+ModeOption = Annotated[str | None, typer.Option("--mode", help="hybrid, dense or lexical.")]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the parts of each score.")]
 
 
@@ -40,6 +48,22 @@ def _where(text: str | None) -> dict[str, Any] | None:
     return where
 
 
+def _weights(text: str | None) -> dict[str, float] | None:
+    """`rerank=0.5,recency=1` by name. Raises: BadRequest."""
+    if text is None:
+        return None
+    found = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError as error:
+            raise BadRequest(
+                f"--weights {part!r}: expected SIGNAL=NUMBER, e.g. rerank=0.5,recency=1"
+            ) from error
+    return found
+
+
 def _groups(text: str | None) -> list[str] | None:
     return None if text is None else [group.strip() for group in text.split(",") if group.strip()]
 
@@ -52,6 +76,9 @@ def search(
     groups: GroupsOption = None,
     version: VersionOption = None,
     explain: ExplainOption = False,
+    mode: ModeOption = None,
+    weights: WeightsOption = None,
+    category: CategoryOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -61,7 +88,15 @@ def search(
 
     with KnowledgeBase.open(load_config(config).path) as knowledge_base:
         found = knowledge_base.search(
-            query, k=k, where=_where(where), groups=_groups(groups), version=version
+            query,
+            k=k,
+            where=_where(where),
+            groups=_groups(groups),
+            version=version,
+            mode=mode,  # type: ignore[arg-type]
+            explain=explain,
+            weights=_weights(weights),
+            category=category,
         )
     if as_json:
         hits = [_hit_as_json(hit, explain=explain) for hit in found]
@@ -71,10 +106,20 @@ def search(
         path = " › ".join(hit.heading)
         say(f"{hit.rank:>2}. {hit.score:.3f}  {hit.title}" + (f"  ({path})" if path else ""))
         say(f"    {hit.uri} [{hit.start}:{hit.end}]")
+        for other in hit.also_at:
+            say(f"    also {other.uri} [{other.start}:{other.end}]")
         if explain:
-            say("    " + ", ".join(f"{name} {value:.3f}" for name, value in hit.signals.items()))
+            say(f"    {_score_in_parts(hit)}")
         say(f"    {' '.join(hit.text.split())[:200]}")
     note(f"index version {found.index_version}, {len(found)} passages")
+
+
+def _score_in_parts(hit: "Hit") -> str:
+    """What each signal added to the score, with what it measured in brackets."""
+    return " ".join(
+        f"{part:+.3f} {name}" + (f" ({hit.signals[name]:.3f})" if name in hit.signals else "")
+        for name, part in hit.parts.items()
+    )
 
 
 def _hit_as_json(hit: "Hit", *, explain: bool) -> dict[str, Any]:
@@ -95,7 +140,11 @@ def _hit_as_json(hit: "Hit", *, explain: bool) -> dict[str, Any]:
     found = {name: getattr(hit, name) for name in names}
     found["heading"] = list(hit.heading)
     found["metadata"] = dict(hit.metadata)
-    return found | ({"signals": dict(hit.signals)} if explain else {})
+    if hit.also_at:
+        found["also_at"] = [asdict(other) for other in hit.also_at]
+    if explain:
+        found |= {"signals": dict(hit.signals), "parts": dict(hit.parts)}
+    return found
 
 
 @command("ask")

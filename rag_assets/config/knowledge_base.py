@@ -11,7 +11,7 @@ from rag_assets.config.connectors import FeedConfig, NotionConfig, RestConfig, W
 from rag_assets.config.evaluation import EvaluationConfig
 from rag_assets.config.operations import NotifyConfig
 from rag_assets.config.pipeline import ChunkingConfig, EmbeddingConfig, IndexConfig
-from rag_assets.config.retrieval import RetrievalConfig
+from rag_assets.config.retrieval import LlmRerank, RetrievalConfig
 from rag_assets.config.sources import (
     FilesConfig,
     InboxConfig,
@@ -71,6 +71,21 @@ class KnowledgeBaseConfig(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"sources: the names {twice} are used more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _search_has_its_language_model(self) -> "KnowledgeBaseConfig":
+        found = self.retrieval
+        wanted = {
+            "rerank": isinstance(found.rerank, LlmRerank) and not found.rerank.model,
+            "rewrites": found.rewrites is not None and not found.rewrites.model,
+        }
+        for key, unnamed in wanted.items():
+            if unnamed and self.llm.model == "extractive":
+                raise ValueError(
+                    f"retrieval.{key}: needs a language model, but llm.model is extractive; set"
+                    f" retrieval.{key}.model or llm.model"
+                )
         return self
 
     @property

@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from rag_assets.config.knowledge_base import AnySource, KnowledgeBaseConfig
+from rag_assets.config.retrieval import CrossEncoderRerank
 from rag_assets.config.sources import FilesConfig, KeptSource, RecordsConfig, SourceConfig
 from rag_assets.errors import ConfigError
 
@@ -137,9 +138,13 @@ def _with_absolute_paths(
         entry.model_copy(update={"path": existing(entry.path, f"evaluation.sets.{i}", "file")})
         for i, entry in enumerate(config.evaluation.eval_sets)
     ]
+    rerank = config.retrieval.rerank
+    if isinstance(rerank, CrossEncoderRerank) and Path(resolved(rerank.model)).is_dir():
+        rerank = rerank.model_copy(update={"model": resolved(rerank.model)})
     return config.model_copy(
         update={
             "storage": resolved(config.storage),
+            "retrieval": config.retrieval.model_copy(update={"rerank": rerank}),
             "sources": sources,
             "evaluation": config.evaluation.model_copy(update={"sets": sets}),
         }

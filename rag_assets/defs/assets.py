@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
@@ -155,6 +156,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
                 "model": rag.pipeline.model,
                 "store_vectors": size.vectors,
                 "store_bytes": size.bytes,
+                "token_vector_bytes": size.token_bytes,
             },
         )
 
@@ -247,6 +249,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
             with versions.publishing():
                 pointer = versions.promote(version, run_id=context.run.run_id)
                 removed = versions.collect_garbage(rag.pipeline.config.index.keep_versions)
+                rag.pipeline.collect_embeddings(datetime.now(UTC))
         except GateRefused as refusal:
             raise dg.Failure(str(refusal), allow_retries=False) from refusal
         promoted = before is None or before.version != pointer.version

@@ -49,6 +49,8 @@ class StoreSize:
     vectors: int
     bytes: int
     segments: int
+    token_matrices: int = 0
+    token_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -152,10 +154,17 @@ class EmbeddingStore:
             if len(self._listing.segments) > _MANY:
                 self.compact()
 
+    def vectors(self) -> int:
+        """How many vectors the store holds; cheap at any size."""
+        return sum(map(len, self._segments()))
+
     def size(self) -> StoreSize:
         """Vectors, bytes on disk and segments."""
         segments = self._segments()
-        return StoreSize(sum(map(len, segments)), sum(s.size for s in segments), len(segments))
+        tokens = (0, 0) if self.tokens is None else self.tokens.size()
+        return StoreSize(
+            sum(map(len, segments)), sum(s.size for s in segments), len(segments), *tokens
+        )
 
     def compact(self) -> None:
         """Merge small segments. Each vector is rewritten O(log n) times in a store's life.
@@ -187,8 +196,8 @@ class EmbeddingStore:
     def collect_garbage(self, keep: Iterable[str], older_than: timedelta, now: datetime) -> int:
         """Drop vectors that are not in `keep` and were written more than `older_than` before `now`.
 
-        Returns how many rows were dropped. Must not run beside a refresh that may count on an old
-        vector it has just found.
+        Token vectors go with the vector of their text. Returns how many vectors were dropped. Must
+        not run beside a refresh that may count on an old vector it has just found.
         """
         kept = np.unique(key_array(list(keep)))
         limit = int((now.astimezone(UTC) - older_than).timestamp())
@@ -206,7 +215,15 @@ class EmbeddingStore:
                     dropped += dead
                     self._rewrite([segment], keep=wanted)
             self._sweep()
+            if self.tokens is not None:
+                self.tokens.keep_only(self.keys())
         return dropped
+
+    def keys(self) -> Iterator[str]:
+        """The key of every vector, in no order; equal keys of several segments come more often."""
+        for segment in self._segments():
+            digits = segment.keys.tobytes().hex()
+            yield from (digits[at : at + 64] for at in range(0, len(digits), 64))
 
     def verify(self) -> list[Path]:
         """Read everything; segments with a damaged row are set aside, intact rows saved first.

@@ -17,6 +17,7 @@ from rag_assets.evaluation.report import EvalReport, QueryResult
 from rag_assets.evaluation.spans import PassageFinder, Span
 from rag_assets.index.base import OpenVersion
 from rag_assets.records import digest_of
+from rag_assets.retrieval.aids import Aids
 from rag_assets.retrieval.base import Hit, SearchRequest
 from rag_assets.retrieval.search import search
 
@@ -92,11 +93,12 @@ def evaluate_version(
     retrieval: RetrievalConfig,
     gate: Gate | None = None,
     abstains: AbstainFn | None = None,
+    aids: Aids | None = None,
     trust: Mapping[str, float] = MappingProxyType({}),
 ) -> EvalReport:
     """`evaluate` with the knowledge base's own retrieval settings, queries encoded in batches.
 
-    trust: by source, as a search is given it.
+    aids, trust: as a search is given them.
 
     The metrics of the gate's floors are added to those always reported.
     """
@@ -107,7 +109,7 @@ def evaluate_version(
         request = SearchRequest(
             query.query, k, groups=query.groups, trust=trust, settings=retrieval
         )
-        return search(version, prepared, request)
+        return search(version, prepared, request, aids)
 
     metrics = tuple(dict.fromkeys((*REPORTED, *floors)))
     return evaluate(version, eval_set, search_fn, metrics, abstains)

@@ -8,6 +8,7 @@ import polars as pl
 
 from rag_assets.answering.extractive import Encode, extract_answer
 from rag_assets.answering.prompt import NO_ANSWER, PromptPassage
+from rag_assets.answering.search_aids import open_aids
 from rag_assets.config import Gate
 from rag_assets.evaluation.compare import compare_reports
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet, load_eval_set
@@ -98,6 +99,7 @@ def known_items(pipeline: Pipeline, version: int) -> CheckOutcome:
 def known_items_since(pipeline: Pipeline, version: int, before: int | None) -> CheckOutcome:
     """The same of what changed since any kept version, or of everything."""
     changed = changed_since(pipeline, version, before)
+    aids = open_aids(pipeline.config)
     live = LiveIndex(pipeline.storage)
     try:
         with live.read(version) as opened:
@@ -108,7 +110,7 @@ def known_items_since(pipeline: Pipeline, version: int, before: int | None) -> C
                 request = SearchRequest(
                     query, k, trust=_trust(pipeline), settings=pipeline.config.retrieval
                 )
-                return search(opened, prepared, request)
+                return search(opened, prepared, request, aids)
 
             results = ask_probes(probes, search_fn)
     finally:
@@ -167,12 +169,14 @@ def _evaluated(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> lis
     encoder, config = pipeline.encoder(), pipeline.config
     gate = config.evaluation.gate
     abstains = _abstains(encoder.encode) if _asks_the_answerer(gate) else None
-    trust = _trust(pipeline)
+    trust, aids = _trust(pipeline), open_aids(pipeline.config)
     live = LiveIndex(pipeline.storage)
     try:
         with live.read(version) as opened:
             return [
-                evaluate_version(opened, one, encoder, config.retrieval, gate, abstains, trust)
+                evaluate_version(
+                    opened, one, encoder, config.retrieval, gate, abstains, aids, trust
+                )
                 for one in sets
             ]
     finally:

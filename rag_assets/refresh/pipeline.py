@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import polars as pl
 
 from rag_assets.chunking.chunks import chunk_documents
 from rag_assets.cleaning.documents import clean_documents
-from rag_assets.config import KnowledgeBaseConfig, SourceConfig, load_config
+from rag_assets.config import KnowledgeBaseConfig, SourceConfig, TokensRerank, load_config
 from rag_assets.embedding import (
     EmbeddingStore,
     model_facts,
@@ -30,6 +31,7 @@ from rag_assets.embedding.embed import EmbeddingProgress
 from rag_assets.embedding.embeddings import Embedded, embed_chunks
 from rag_assets.errors import Busy, RagError, StorageError
 from rag_assets.incremental import Reuse
+from rag_assets.index.build import MANIFEST_TABLE
 from rag_assets.index.versions import Versions
 from rag_assets.lake import Lake
 from rag_assets.sources import open_source
@@ -58,6 +60,10 @@ class Options:
     confirm_deletes: bool = False
     audit: bool = False
     sources: tuple[str, ...] = ()
+
+
+_KEPT_FOR = timedelta(days=7)
+_SMALL_STORE = 10_000  # vectors; 15 MB are not worth looking for garbage in
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +125,7 @@ class Pipeline:
     def store(self) -> EmbeddingStore:
         """The vectors of the configured model, shared by all partitions and versions."""
         directory = Path(self.storage) / "embeddings" / self.model
-        store = EmbeddingStore(directory, self.model, self.dimension)
-        form = token_form(self.config.embedding)
-        if form is not None and self.config.retrieval.rerank == "tokens":
-            store.keep_tokens(form.dimension)
-        return store
+        return EmbeddingStore(directory, self.model, self.dimension)
 
     def refreshing(self, timeout: float = 600) -> AbstractContextManager[object]:
         """Hold the refresh lock, so that two refreshes of one storage never interleave."""
@@ -213,6 +215,7 @@ class Pipeline:
 
     def embeddings(self, chunks: pl.DataFrame) -> Embedded:
         """Embed texts never seen before."""
+        self._settle_tokens()
         done = 0
 
         def embedded(progress: EmbeddingProgress) -> None:
@@ -221,6 +224,31 @@ class Pipeline:
             done = progress.done
 
         return embed_chunks(chunks, self.store, self.encoder, self.model, embedded)
+
+    def collect_embeddings(self, now: datetime) -> int:
+        """Drop vectors that neither the lake nor a kept version needs; returns how many.
+
+        Looks only when at least half of the store may be garbage, and never at what is younger than
+        `_KEPT_FOR`: what is deleted today is often back tomorrow.
+        """
+        numbers = self.versions.sealed()
+        needed = sum(self.versions.manifest(number).chunks for number in numbers)
+        if self.store.vectors() <= 2 * needed + _SMALL_STORE:
+            return 0
+        columns = ["text_key"]
+        tables = [self.versions.directory(number) / MANIFEST_TABLE for number in numbers]
+        frames = [pl.read_parquet(table, columns=columns) for table in tables]
+        frames.append(self.lake.read("embeddings", self.partitions, columns))
+        keep = pl.concat(frames)["text_key"].unique().to_list()
+        return self.store.collect_garbage(keep, _KEPT_FOR, now)
+
+    def _settle_tokens(self) -> None:
+        """Keep token vectors if the rerank needs them, else give their space back."""
+        form = token_form(self.config.embedding)
+        if form is not None and isinstance(self.config.retrieval.rerank, TokensRerank):
+            self.store.keep_tokens(form.dimension)
+        else:
+            self.store.forget_tokens()
 
     def _stage(self, name: str) -> Callable[[int], None]:
         return lambda done: self.progress(name, done)

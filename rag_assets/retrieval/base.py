@@ -22,7 +22,7 @@ class SearchRequest:
     filter that `where` cannot widen; None is a trusted caller who may see everything. mode: None is
     that of `settings`. category: documents of this category are preferred. now: the time that
     validity and recency are judged at, with a time zone; None is the present. trust: by source, 1
-    where absent.
+    where absent. explain: fill in the signals of a leg for hits that only the other one found.
     """
 
     query: str
@@ -33,6 +33,7 @@ class SearchRequest:
     category: str | None = None
     now: datetime | None = None
     trust: Mapping[str, float] = field(default_factory=dict)
+    explain: bool = False
     settings: RetrievalConfig = field(default_factory=RetrievalConfig)
 
 

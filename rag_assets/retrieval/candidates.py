@@ -56,7 +56,7 @@ def find_candidates(
     version: OpenVersion,
     request: SearchRequest,
     mode: Mode,
-    question: Question | None,
+    question: Question,
     allowed: Allowed | None,
 ) -> Candidates:
     """The best chunks that are allowed, by each leg of the mode.
@@ -67,15 +67,27 @@ def find_candidates(
     depth = max(DEPTH, request.k)
     found = {
         name: leg(depth, None) if allowed is None else _filtered(leg, depth, allowed)
-        for name, leg in _legs(version, request.query, mode, question).items()
+        for name, leg in _legs(version, mode, question).items()
     }
     return Candidates(found.get("dense", []), found.get("lexical", []))
+
+
+def merged(one: Candidates, other: Candidates) -> Candidates:
+    """Both, each candidate with the better of its scores."""
+    return Candidates(_better(one.dense, other.dense), _better(one.lexical, other.lexical))
 
 
 def allowed_chunks(version: OpenVersion, request: SearchRequest, now: datetime) -> Allowed | None:
     """What the request may see; None when that is everything. Raises: BadRequest."""
     mask = document_filter(request.where, request.groups, now)(version.columns)
     return None if mask is None or mask.all() else Allowed(version, mask)
+
+
+def _better(one: Scored, other: Scored) -> Scored:
+    best = dict(one)
+    for chunk_id, score in other:
+        best[chunk_id] = max(score, best.get(chunk_id, score))
+    return sorted(best.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _filtered(leg: Leg, depth: int, allowed: Allowed) -> Scored:
@@ -89,15 +101,13 @@ def _filtered(leg: Leg, depth: int, allowed: Allowed) -> Scored:
     return leg(depth, allowed.chunk_ids) if allowed.count else []
 
 
-def _legs(
-    version: OpenVersion, query: str, mode: Mode, question: Question | None
-) -> dict[str, Leg]:
+def _legs(version: OpenVersion, mode: Mode, question: Question) -> dict[str, Leg]:
     def dense(k: int, chunk_ids: Sequence[str] | None) -> Scored:
-        assert question is not None
+        assert question.vector is not None
         return version.dense(question.vector, k, chunk_ids)
 
     def lexical(k: int, chunk_ids: Sequence[str] | None) -> Scored:
-        return version.lexical(query, k, chunk_ids)
+        return version.lexical(question.text, k, chunk_ids)
 
     used: dict[str, Leg] = {}
     if mode != "lexical":

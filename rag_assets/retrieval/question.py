@@ -12,12 +12,13 @@ from rag_assets.retrieval.base import QueryEncoder
 class Question:
     """A question ready for both the dense leg and the rerank.
 
-    vector: float32 (dim,). tokens: unit vectors float32 (tokens, token dim), None where the model
-    gives none. words: the word that each token is a part of.
+    vector: float32 (dim,), None where only words are looked for. tokens: unit vectors float32
+    (tokens, token dim), None where the model gives none. words: the word that each token is a part
+    of.
     """
 
     text: str
-    vector: np.ndarray
+    vector: np.ndarray | None = None
     tokens: np.ndarray | None = None
     words: Sequence[str] = ()
 

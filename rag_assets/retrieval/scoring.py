@@ -2,12 +2,13 @@
 
 Signals come in two waves, because the second needs to know who leads after the first:
 
-1. the legs, the rerank by token vectors on the best `_RERANKED` of them, and metadata;
+1. the legs, the rerank of the best of them, and metadata;
 2. feedback: likeness to the leaders' vectors (pseudo-relevance feedback, Rocchio 1971).
 
 All but the metadata signals are z-scores among the candidates, so that weights compare.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,14 +16,16 @@ from datetime import datetime
 import numpy as np
 
 from rag_assets.config import Weights
+from rag_assets.errors import RagError
 from rag_assets.index.base import OpenVersion, Passage
 from rag_assets.retrieval.base import SearchRequest
 from rag_assets.retrieval.candidates import DEPTH, Candidates
 from rag_assets.retrieval.fusion import reciprocal_ranks, z_scores
 from rag_assets.retrieval.question import Question
-from rag_assets.retrieval.rerank import token_likeness
+from rag_assets.retrieval.rerank import Reranker
 
-_RERANKED = 30  # candidates compared word by word; more changes nothing (docs/retrieval.md)
+_log = logging.getLogger(__name__)
+
 _LEADERS = 5  # passages that feedback takes for relevant
 _RRF_SCALE = 60.0  # brings reciprocal ranks (at most 1/61) to the size of z-scores
 _MISMATCH = -5.0  # of the category signal, where a match is 1
@@ -64,18 +67,23 @@ def score_one_leg(name: str, leg: Sequence[tuple[str, float]]) -> Scores:
 
 
 def score_hybrid(
-    version: OpenVersion, request: SearchRequest, question: Question, candidates: Candidates
+    version: OpenVersion,
+    request: SearchRequest,
+    question: Question,
+    candidates: Candidates,
+    reranker: Reranker | None,
 ) -> Scores:
-    """Every candidate of either leg with all signals of a non-zero weight."""
+    """Every candidate of either leg, with what the reranker makes of the best."""
     weights = request.settings.weights
     scores = _fused(candidates, weights, request.settings.fusion)
-    if weights.tokens and request.settings.rerank == "tokens":
-        _add_tokens(scores, version, question, weights.tokens)
+    if reranker is not None and weights.rerank and scores.ids:
+        _add_rerank(scores, reranker, version, question, weights.rerank)
     return scores
 
 
 def add_feedback(scores: Scores, vectors: np.ndarray, question: Question, weight: float) -> None:
     """Add likeness to the leaders. vectors: of the candidates, float32 (candidates, dim)."""
+    assert question.vector is not None
     total = scores.total
     leaders = scores.best_first()[:_LEADERS]
     trust = np.exp(total[leaders] - total[leaders[0]])
@@ -134,29 +142,29 @@ def _fused(candidates: Candidates, weights: Weights, fusion: str) -> Scores:
     return scores
 
 
-def _add_tokens(scores: Scores, version: OpenVersion, question: Question, weight: float) -> None:
-    """MaxSim of the best candidates; the rest, and those without token vectors, get the lowest."""
-    if question.tokens is None or not len(question.tokens):
+def _add_rerank(
+    scores: Scores, reranker: Reranker, version: OpenVersion, question: Question, weight: float
+) -> None:
+    """A closer look at the best candidates; the rest, and those it does not know, get the lowest.
+
+    A reranker that fails leaves the order of the legs.
+    """
+    places = scores.best_first()[: reranker.depth]
+    try:
+        found = reranker.scores(version, question, [scores.ids[place] for place in places])
+    except RagError as error:
+        _log.warning("%s; passages are not reranked", error)
         return
-    places = scores.best_first()[:_RERANKED]
-    matrices = version.tokens.get([scores.ids[place] for place in places])
-    known = [
-        (place, matrix)
-        for place, matrix in zip(places, matrices, strict=True)
-        if matrix is not None and len(matrix)
-    ]
-    if not known:
+    known = np.flatnonzero(~np.isnan(found))
+    if not len(known):
         return
-    rarity = np.ones(len(question.tokens))
-    if len(question.words) == len(question.tokens):
-        rarity = np.maximum(np.array(version.rarity(question.words)), 1e-6)
-    likeness = token_likeness(question.tokens, rarity, [matrix for _, matrix in known])
-    raw = np.full(len(scores.ids), np.nan)
-    raw[[place for place, _ in known]] = likeness
-    scores.raw["tokens"] = raw
-    sized = np.full(len(scores.ids), _standardised(likeness).min())
-    sized[[place for place, _ in known]] = _standardised(likeness)
-    scores.parts["tokens"] = weight * sized
+    at = np.array(places)[known]
+    sized = _standardised(found[known])
+    scores.raw["rerank"] = np.full(len(scores.ids), np.nan)
+    scores.raw["rerank"][at] = found[known]
+    every = np.full(len(scores.ids), sized.min())
+    every[at] = sized
+    scores.parts["rerank"] = weight * every
 
 
 def _freshness(passage: Passage, now: datetime, half_life: float) -> float:

@@ -7,10 +7,12 @@ import numpy as np
 
 from rag_assets.errors import BadRequest, IndexMismatch
 from rag_assets.index.base import OpenVersion, Passage
+from rag_assets.retrieval.aids import Aids
 from rag_assets.retrieval.base import MAX_K, Hit, Location, Mode, QueryEncoder, SearchRequest
-from rag_assets.retrieval.candidates import allowed_chunks, find_candidates
+from rag_assets.retrieval.candidates import allowed_chunks, find_candidates, merged
 from rag_assets.retrieval.diversity import Shown, arrange
 from rag_assets.retrieval.question import Question, encode_question
+from rag_assets.retrieval.rerank import TokenReranker, open_reranker
 from rag_assets.retrieval.scoring import (
     Scores,
     add_feedback,
@@ -19,35 +21,63 @@ from rag_assets.retrieval.scoring import (
     score_hybrid,
     score_one_leg,
 )
+from rag_assets.retrieval.wording import expanded
 
 _POOL = 4  # candidates looked at for each hit wanted, when repeats are collapsed
 
 
-def search(version: OpenVersion, encoder: QueryEncoder, request: SearchRequest) -> list[Hit]:
+def search(
+    version: OpenVersion, encoder: QueryEncoder, request: SearchRequest, aids: Aids | None = None
+) -> list[Hit]:
     """The k best passages that the request may see, best first; k of them if k exist.
 
+    aids: the reranker and rewriter; None is what needs no model beyond the encoder.
     Raises: BadRequest for a query, k or filter that cannot be used; IndexMismatch when the encoder
     is not the one that the version was built with.
     """
     mode = request.mode or request.settings.mode
     _check(version, encoder, request, mode)
+    aids = aids or Aids(open_reranker(request.settings.rerank))
     now = request.now or datetime.now(UTC)
     allowed = allowed_chunks(version, request, now)
     with_tokens = (
-        mode == "hybrid" and request.settings.rerank == "tokens" and version.tokens.available
+        mode == "hybrid" and isinstance(aids.reranker, TokenReranker) and version.tokens.available
     )
-    question = (
-        None
-        if mode == "lexical"
-        else encode_question(encoder, request.query, with_tokens=with_tokens)
-    )
+    text = expanded(request.query, request.settings.synonyms)
+    question = _question(encoder, text, mode, with_tokens)
     candidates = find_candidates(version, request, mode, question, allowed)
-    if question is not None and mode == "hybrid":
-        scores = score_hybrid(version, request, question, candidates)
+    for wording in aids.rewrite(text) if aids.rewrite else ():
+        other = _question(encoder, wording, mode, False)
+        candidates = merged(candidates, find_candidates(version, request, mode, other, allowed))
+    if mode == "hybrid":
+        scores = score_hybrid(version, request, question, candidates, aids.reranker)
         _second_wave(scores, version, request, question, now)
     else:
         scores = score_one_leg(mode, candidates.dense or candidates.lexical)
-    return _hits(version, scores, _chosen(version, scores, request))
+    shown = _chosen(version, scores, request)
+    if request.explain:
+        _fill_in(scores, version, question, [item.place for item in shown])
+    return _hits(version, scores, shown)
+
+
+def _fill_in(
+    scores: Scores, version: OpenVersion, question: Question, places: Sequence[int]
+) -> None:
+    """What each leg makes of these candidates, also of those it did not find."""
+    ids = [scores.ids[place] for place in places]
+    legs = {"lexical": dict(version.lexical(question.text, len(ids), ids) if ids else [])}
+    if question.vector is not None:
+        legs["dense"] = dict(version.dense(question.vector, len(ids), ids) if ids else [])
+    for name, found in legs.items():
+        raw = scores.raw.setdefault(name, np.full(len(scores.ids), np.nan))
+        for place, chunk_id in zip(places, ids, strict=True):
+            raw[place] = found.get(chunk_id, raw[place])
+
+
+def _question(encoder: QueryEncoder, text: str, mode: Mode, with_tokens: bool) -> Question:
+    if mode == "lexical":
+        return Question(text)
+    return encode_question(encoder, text, with_tokens=with_tokens)
 
 
 def _check(version: OpenVersion, encoder: QueryEncoder, request: SearchRequest, mode: Mode) -> None:

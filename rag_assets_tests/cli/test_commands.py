@@ -79,8 +79,40 @@ def test_search_prints_hits_with_their_place(base: SmallBase) -> None:
     assert hit["uri"] == (base.documents / "payroll.md").as_uri()
     assert hit["heading"][0] == "About payroll"
     assert "signals" not in hit
-    explained = reply("search", "payroll", "--explain", "--config", base.path)
-    assert explained["hits"][0]["signals"]
+
+
+def test_search_explains_and_takes_weights(base: SmallBase) -> None:
+    def first(*options: object) -> dict[str, Any]:
+        asked = ("search", "payroll requests", "--config", base.path, "--explain", *options)
+        return reply(*asked)["hits"][0]
+
+    hit = first()
+    assert set(hit["signals"]) == set(hit["parts"]) == {"dense", "lexical", "rerank", "feedback"}
+    assert hit["score"] == pytest.approx(sum(hit["parts"].values()))
+    weighted = first("--weights", "rerank=0,feedback=0,trust=2")
+    assert set(weighted["parts"]) == {"dense", "lexical", "trust"}
+    assert weighted["parts"]["trust"] == 2.0
+    assert first("--category", "post")["parts"]["category"] == pytest.approx(-0.5)
+    assert set(first("--mode", "lexical")["parts"]) == {"lexical"}
+    shown = call("search", "payroll", "--explain", "--config", base.path).output
+    assert " rerank (0." in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--weights", "rerank"), "expected SIGNAL=NUMBER"),
+        (("--weights", "magic=1"), "expected numbers from -10 to 10 for any of dense, lexical"),
+        (("--weights", "dense=11"), "expected numbers from -10 to 10"),
+        (("--mode", "magic"), "mode: expected hybrid, dense or lexical"),
+    ],
+)
+def test_search_options_that_cannot_be_used(
+    base: SmallBase, options: tuple[str, ...], message: str
+) -> None:
+    result = call("search", "payroll", "--config", base.path, *options)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
 
 
 def test_ask_cites_what_it_says(base: SmallBase) -> None:

@@ -216,6 +216,18 @@ def test_compaction_keeps_the_age_of_a_vector(store):
     assert store.missing([text_key(w) for w in "ab"]) == [text_key("b")]
 
 
+def test_token_vectors_go_with_the_vector_of_their_text(store):
+    store.keep_tokens(4)
+    keys = [text_key(word) for word in "abc"]
+    put(store, *"abc")
+    store.tokens.put(keys, [np.full((2, 4), n, np.int8) for n in range(3)])
+    assert (store.size().token_matrices, store.tokens.size()[0]) == (3, 3)
+    later = datetime.now(UTC) + timedelta(days=10)
+    assert store.collect_garbage(keys[:1], timedelta(days=9), later) == 2
+    assert store.tokens.missing(keys) == set(keys[1:])
+    assert sorted(store.keys()) == keys[:1]
+
+
 def test_a_truncated_segment_is_set_aside_and_counts_as_missing(store, caplog):
     put(store, "a")
     put(store, "b")
