@@ -1,5 +1,6 @@
 """Commands that look: versions, explain, quarantine, reconcile, doctor."""
 
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -74,31 +75,56 @@ class QuarantineAction(StrEnum):
 def quarantine(
     action: Annotated[QuarantineAction, typer.Argument()] = QuarantineAction.LIST,
     document: Annotated[str | None, typer.Argument(help="Only this doc_id or uri.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Only this reason, such as encrypted.")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", help="Only this source.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Documents that could not be processed, with the reason."""
-    from rag_assets.refresh.inspection import forget_quarantine
-    from rag_assets.refresh.judge import quarantine as quarantined
+    """Documents that could not be processed: list them, show all of them, or try them again."""
     from rag_assets.refresh.pipeline import Pipeline
+    from rag_assets.refresh.quarantine import quarantined, retry_quarantined
 
     pipeline = Pipeline(load_config(config))
-    rows = [r for r in quarantined(pipeline) if document in (None, r["doc_id"], r["uri"])]
+    rows = [
+        row
+        for row in quarantined(pipeline)
+        if document in (None, row["doc_id"], row["uri"])
+        and reason in (None, row["reason"])
+        and source in (None, row["source"])
+    ]
     if document is not None and not rows:
         raise ConfigError(f"{document}: not in quarantine; see `rag-assets quarantine list`")
-    if action is QuarantineAction.RETRY:
+    retry = action is QuarantineAction.RETRY
+    if retry:
         with pipeline.refreshing():
-            forget_quarantine(pipeline, [row["doc_id"] for row in rows])
+            retry_quarantined(pipeline, [row["doc_id"] for row in rows])
     if as_json:
-        print_json({"documents": rows, "retried": action is QuarantineAction.RETRY})
+        print_json({"documents": rows, "retried": retry})
         return
     for row in rows:
-        say(f"{row['doc_id']}: {row['problem']}")
-    if action is QuarantineAction.RETRY:
+        _say_quarantined(row, whole=action is QuarantineAction.SHOW)
+    if retry:
         say(f"{len(rows)} documents will be tried again by the next `rag-assets refresh`.")
     elif not rows:
         say("Nothing is in quarantine.")
+    else:
+        counts = Counter(row["reason"] for row in rows).most_common()
+        say(f"{len(rows)} documents: {', '.join(f'{n} {name}' for name, n in counts)}")
+
+
+def _say_quarantined(row: dict[str, Any], *, whole: bool) -> None:
+    say(f"{row['doc_id']}: {row['problem']}")
+    if not whole:
+        return
+    from rag_assets.refresh.quarantine import advice
+
+    for name in ("uri", "media_type", "size", "seconds", "modified_at", "content_hash"):
+        if row[name] is not None:
+            say(f"  {name:<13} {row[name]}")
+    say(f"  {'what to do':<13} {advice(row['reason'])}")
 
 
 @command("reconcile")

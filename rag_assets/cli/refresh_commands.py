@@ -53,6 +53,10 @@ def refresh(
     confirm_deletes: Annotated[
         bool, typer.Option("--confirm-deletes", help="Let held deletions through.")
     ] = False,
+    accept_quarantine: Annotated[
+        bool,
+        typer.Option("--accept-quarantine", help="Let what cannot be processed hold nothing."),
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -64,7 +68,7 @@ def refresh(
     from rag_assets.defs.execute import Refresher, dagster_instance, failure
     from rag_assets.refresh.pipeline import Options
 
-    options = Options(confirm_deletes, full, tuple(source or ()))
+    options = Options(confirm_deletes, full, tuple(source or ()), accept_quarantine)
     with dagster_instance(settings) as instance, _progress() as progress:
         receipt = Refresher(settings, instance, progress).refresh(options, full=full)
     problem = failure(receipt)

@@ -36,9 +36,10 @@ class SourceConfig(Section):
     """What every source has, whatever its type.
 
     repeated_lines: lines at the edges of, and menus within, more than this share of the source's
-    documents are left out of all but the first; 1 keeps everything. silent_hours: a source in which
-    nothing changed for longer is reported. every: seconds between two looks of the sensor at the
-    source; a refresh by hand looks at once.
+    documents are left out of all but the first; 1 keeps everything. quarantine_guard: hold the
+    refresh when more than this share of the source's documents cannot be processed. silent_hours: a
+    source in which nothing changed for longer is reported. every: seconds between two looks of the
+    sensor at the source; a refresh by hand looks at once.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -48,6 +49,7 @@ class SourceConfig(Section):
     trust: Fraction = 1.0
     buckets: Annotated[int, Field(ge=1, le=256)] = 16
     delete_guard: Fraction = 0.2
+    quarantine_guard: Fraction = 0.5
     pii: Annotated[PiiConfig, BeforeValidator(_pii_in_short)] = PiiConfig()
     repeated_lines: Fraction = 0.6
     silent_hours: Annotated[float, Field(gt=0)] | None = None

@@ -17,9 +17,13 @@ from rag_assets.errors import GateRefused
 from rag_assets.refresh import judge, report_tables
 from rag_assets.refresh.candidate import account, make_candidate
 from rag_assets.refresh.pipeline import Options
+from rag_assets.refresh.quarantine import accept_quarantine, quarantined
 from rag_assets.refresh.settle import settle
 
 _LAYOUT = "1"
+
+
+QUARANTINE_SHOWN = ("doc_id", "reason", "media_type", "seconds", "message")
 
 
 class RefreshConfig(dg.Config):
@@ -28,6 +32,7 @@ class RefreshConfig(dg.Config):
     confirm_deletes: bool = False
     audit: bool = False
     sources: list[str] = Field(default_factory=list)
+    accept_quarantine: bool = False
 
 
 def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDefinition]:
@@ -60,7 +65,12 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         context: dg.AssetExecutionContext, config: RefreshConfig
     ) -> dg.MaterializeResult[pl.DataFrame]:
         rag = resource(context)
-        options = Options(config.confirm_deletes, config.audit, tuple(config.sources))
+        options = Options(
+            config.confirm_deletes,
+            config.audit,
+            tuple(config.sources),
+            config.accept_quarantine,
+        )
         frame, listings = rag.pipeline.raw_documents(context.partition_keys, options)
         held = {
             item.config.name: item.comparison.why_held
@@ -71,6 +81,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         for message in (*held.values(), *errors.values()):
             context.log.warning(message)
         rag.receipts.record(context.run.run_id, "held", held)
+        rag.receipts.record(context.run.run_id, "accept_quarantine", config.accept_quarantine)
         rag.receipts.record(context.run.run_id, "errors", errors)
         return dg.MaterializeResult(
             value=frame,
@@ -105,7 +116,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
                 "reused": done.kept,
                 "quarantined": bad.height,
                 "quarantine": table(bad.columns, bad.head(50).rows()),
-                "preview": preview(done.frame, ["doc_id", "media_type", "title", "text"]),
+                "preview": _outline(done.frame),
             },
         )
 
@@ -130,7 +141,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
                 "documents_reused": done.kept,
                 "tokens_mean": float(tokens.mean() or 0.0),  # type: ignore[arg-type]
                 "tokens_max": int(tokens.max() or 0),  # type: ignore[arg-type]
-                "preview": preview(done.frame, ["doc_id", "ordinal", "tokens", "text"]),
+                "preview": preview(done.frame, ["doc_id", "ordinal", "tokens", "page"]),
             },
         )
 
@@ -174,6 +185,8 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         started = time.perf_counter()
         settled = settle(rag.pipeline)
         rag.receipts.record(context.run.run_id, "settled", settled)
+        if rag.receipts.parts(context.run.run_id).get("accept_quarantine"):
+            accept_quarantine(rag.pipeline)
         candidate = make_candidate(rag.pipeline, context.run.run_id)
         manifest, delta = candidate.manifest, candidate.delta
         parent = manifest.parent if candidate.built else manifest.version
@@ -192,13 +205,18 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         }
         rag.receipts.record(context.run.run_id, "candidate", facts)
         rag.receipts.record(context.run.run_id, "documents", counts)
-        rag.receipts.record(context.run.run_id, "quarantined", judge.quarantine(rag.pipeline))
+        bad = quarantined(rag.pipeline)
+        rag.receipts.record(context.run.run_id, "quarantined", bad)
         return dg.MaterializeResult(
             metadata={
                 **{name: value for name, value in facts.items() if value is not None},
                 "dagster/row_count": manifest.chunks,
                 "model": manifest.embedding_model,
                 "documents_accounted": table(list(asdict(counts)), [list(asdict(counts).values())]),
+                "quarantined": len(bad),
+                "quarantine": table(
+                    QUARANTINE_SHOWN, [[row[n] for n in QUARANTINE_SHOWN] for row in bad[:50]]
+                ),
                 "path": dg.MetadataValue.path(rag.pipeline.versions.directory(manifest.version)),
             },
             data_version=dg.DataVersion(manifest.chunk_ids_digest + manifest.model[:8]),
@@ -274,6 +292,12 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         retrieval_report,
         live_index,
     ]
+
+
+def _outline(documents: pl.DataFrame) -> dg.MetadataValue:
+    """The first documents, without their words: nothing can erase those from an event log."""
+    counted = documents.with_columns(characters=pl.col("text").str.len_chars())
+    return preview(counted, ["doc_id", "media_type", "language", "characters", "problem"])
 
 
 def _per_partition(

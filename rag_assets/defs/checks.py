@@ -15,6 +15,9 @@ from rag_assets.refresh import judge
 from rag_assets.refresh.candidate import check_completeness
 from rag_assets.refresh.drift import FINDINGS, find_drift
 from rag_assets.refresh.pipeline import Pipeline
+from rag_assets.refresh.privacy import check_leaks
+from rag_assets.refresh.quarantine import CHECK as QUARANTINE_CHECK
+from rag_assets.refresh.quarantine import check_quarantine
 
 Judge = Callable[[Pipeline, int], CheckOutcome]
 
@@ -36,6 +39,20 @@ def build_checks(names: Names) -> list[dg.AssetChecksDefinition]:
             "Chroma, the lexical index and the passages hold exactly the manifest's chunks, made"
             " by the configured model, all persisted.",
             lambda pipeline, version: check_integrity(pipeline.versions, version, pipeline.model),
+        ),
+        _check(
+            names,
+            "candidate_index",
+            QUARANTINE_CHECK,
+            "No source has more documents in quarantine than its quarantine_guard allows.",
+            check_quarantine,
+        ),
+        _check(
+            names,
+            "candidate_index",
+            "personal_data",
+            "A sample of redacted sources holds no personal data; warns, and does not block.",
+            check_leaks,
         ),
         _check(
             names,

@@ -20,6 +20,7 @@ from rag_assets.errors import GateRefused, Held, RagError, SourceError
 from rag_assets.notify import refresh_ended
 from rag_assets.refresh.pipeline import Options, Pipeline, Progress
 from rag_assets.refresh.plan import RefreshPlan, plan_refresh
+from rag_assets.refresh.quarantine import CHECK as QUARANTINE_CHECK
 from rag_assets.refresh.receipt import Receipts, compose
 
 
@@ -111,6 +112,8 @@ class Refresher:
 def failure(receipt: dict[str, Any]) -> RagError | None:
     """What a receipt says went wrong, as the error with its exit status; None when all is well."""
     refused = [check for check in receipt["gate"]["checks"] if not check["passed"]]
+    if refused and all(check["name"] == QUARANTINE_CHECK for check in refused):
+        return Held("; ".join(check["summary"] for check in refused))
     if refused:
         why = "; ".join(f"{check['name']}: {check['summary']}" for check in refused)
         return GateRefused(

@@ -1,6 +1,5 @@
 """Looking at a knowledge base: its versions, one document's way through the stages, quarantine."""
 
-from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -159,14 +158,3 @@ def _state(
     if not chunks.is_empty():
         return "chunked"
     return "seen" if documents.is_empty() else "parsed"
-
-
-def forget_quarantine(pipeline: Pipeline, doc_ids: Sequence[str]) -> None:
-    """Drop quarantined rows, so that the next refresh reads and parses these documents again."""
-    for stage in ("raw_documents", "documents"):
-        for partition in pipeline.partitions:
-            frame = pipeline.lake.read(stage, [partition])
-            again = pl.col("doc_id").is_in(list(doc_ids)) & pl.col("problem").is_not_null()
-            left = frame.filter(~again)
-            if left.height < frame.height:
-                pipeline.lake.write(stage, partition, left)

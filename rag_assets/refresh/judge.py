@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-import polars as pl
-
 from rag_assets.answering.extractive import Encode, extract_answer
 from rag_assets.answering.prompt import NO_ANSWER, PromptPassage
 from rag_assets.answering.search_aids import open_aids
@@ -124,13 +122,6 @@ def changed_since(pipeline: Pipeline, version: int, before: int | None) -> list[
     with closing(PassageStore.open(pipeline.versions.directory(version))) as passages:
         now = passages.document_states()
     return now.join(states, on=["doc_id", "state"], how="anti")["doc_id"].to_list()
-
-
-def quarantine(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """Documents that could not be processed: doc_id, uri, problem."""
-    columns = ["doc_id", "uri", "problem"]
-    documents = pipeline.lake.read("documents", pipeline.partitions, columns)
-    return documents.filter(pl.col("problem").is_not_null()).to_dicts()
 
 
 def live_summary(pipeline: Pipeline) -> dict[str, Any]:

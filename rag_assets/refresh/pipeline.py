@@ -55,11 +55,13 @@ class Options:
     """How one refresh treats its sources.
 
     audit: distrust change tokens and read everything again. sources: the names to look at, or all.
+    accept_quarantine: let what is in quarantine now hold nothing any more.
     """
 
     confirm_deletes: bool = False
     audit: bool = False
     sources: tuple[str, ...] = ()
+    accept_quarantine: bool = False
 
 
 _KEPT_FOR = timedelta(days=7)

@@ -80,9 +80,14 @@ def compose(run_id: str, parts: dict[str, Any], live_version: int | None) -> dic
             "checks": [_check(check) for check in checks],
         },
         "quarantined": parts.get("quarantined", []),
-        "held": parts.get("held", {}),
+        "held": parts.get("held", {}) | _held_by_checks(verdict),
         "errors": parts.get("errors", {}),
     }
+
+
+def _held_by_checks(verdict: dict[str, Any]) -> dict[str, str]:
+    details = verdict.get("quarantine_rate", {}).get("details", {})
+    return dict(details.get("why_held", {}))
 
 
 def _sum(*reports: dict[str, Any]) -> dict[str, Any]:

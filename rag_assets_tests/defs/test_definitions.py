@@ -79,6 +79,8 @@ def test_the_graph_is_the_contract(small: SmallBase) -> None:
     assert {check.to_user_string() for check in graph.asset_check_keys} == {
         "small/candidate_index:completeness",
         "small/candidate_index:index_integrity",
+        "small/candidate_index:quarantine_rate",
+        "small/candidate_index:personal_data",
         "small/retrieval_report:retrieval_quality",
         "small/retrieval_report:no_regression",
         "small/retrieval_report:known_items",
@@ -101,6 +103,8 @@ def test_materializing_everything_promotes(small: SmallBase, instance: dg.Dagste
     assert set(evaluations) == {
         "completeness",
         "index_integrity",
+        "quarantine_rate",
+        "personal_data",
         "retrieval_quality",
         "no_regression",
         "known_items",

@@ -10,9 +10,9 @@ from rag_assets.index.build import LEXICAL
 from rag_assets.index.homes import CHROMA
 from rag_assets.index.lexical import LexicalIndex
 from rag_assets.index.passages import PassageStore
-from rag_assets.refresh.inspection import explain_document, forget_quarantine
-from rag_assets.refresh.judge import quarantine
+from rag_assets.refresh.inspection import explain_document
 from rag_assets.refresh.pipeline import Pipeline
+from rag_assets.refresh.quarantine import quarantined, retry_quarantined
 from rag_assets.refresh.repair import reconcile_live
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
 from rag_assets_tests.refresh.holding import held
@@ -71,9 +71,9 @@ def test_retry_reads_quarantined_documents_again(filled: SmallBase) -> None:
     filled.write("empty.md", "")
     filled.refresh()
     pipeline = Pipeline(filled.configure())
-    assert [row["doc_id"] for row in quarantine(pipeline)] == ["docs/empty.md"]
-    forget_quarantine(pipeline, ["docs/empty.md", "docs/payroll.md"])
-    assert quarantine(pipeline) == []
+    assert [row["doc_id"] for row in quarantined(pipeline)] == ["docs/empty.md"]
+    retry_quarantined(pipeline, ["docs/empty.md", "docs/payroll.md"])
+    assert quarantined(pipeline) == []
     receipt = filled.refresh()
     assert receipt["documents"]["quarantined"] == 1
     assert receipt["documents"]["unchanged"] == 4
