@@ -84,10 +84,12 @@ def parse(data: bytes, name: str) -> Parsed:
     except Unparseable:
         raise
     except MemoryError as error:
-        raise Unparseable("out_of_memory", "it needs more memory than a document may") from error
+        raise _too_much_memory() from error
     except RecursionError as error:
         raise Unparseable("too_deep", "it is nested too deeply") from error
     except Exception as error:
+        if isinstance(error, OSError) and "failed to map segment" in str(error):
+            raise _too_much_memory() from error  # no room left for a library of the parser
         kind = type(error).__name__
         raise Unparseable("damaged", f"it cannot be read ({kind}: {error})"[:500]) from error
     limit = ParseLimits().max_text
@@ -114,3 +116,7 @@ _OLD_OFFICE = {
     "application/msword": "; save it as docx",
     "application/vnd.ms-powerpoint": "; save it as pptx",
 }
+
+
+def _too_much_memory() -> Unparseable:
+    return Unparseable("out_of_memory", "it needs more memory than a document may")

@@ -131,10 +131,11 @@ def test_keys_and_limits_raise_the_classes_of_the_sdk(base: Base, serve) -> None
 
 def test_a_stream_that_breaks_off_raises(base: Base, serve) -> None:
     with llm_server() as models:
-        models.release.set()
         base.configure(llm={"model": "openai/cut", "api_base": models.url, "api_key": "k"})
         sdk = openai.OpenAI(base_url=f"{address(serve(base))}/v1", api_key="none", max_retries=0)
         stream = sdk.chat.completions.create(model="small", messages=ASKED, stream=True)
+        assert any(part.choices and part.choices[0].delta.content for part in stream)
+        models.release.set()
         with pytest.raises(openai.APIError, match="broke off half-way"):
             list(stream)
 
