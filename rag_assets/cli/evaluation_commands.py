@@ -1,4 +1,4 @@
-"""Commands that judge a knowledge base: evaluate, drift."""
+"""Commands that judge a knowledge base: evaluate, drift, sweep."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rag_assets.cli.app import ConfigOption, DebugOption, JsonOption, command, print_json, say
+from rag_assets.cli.app import ConfigOption, DebugOption, JsonOption, command, note, print_json, say
 from rag_assets.cli.query_commands import VersionOption
 from rag_assets.config import BeirSet, KnowledgeBaseConfig, load_config
 from rag_assets.errors import ConfigError
@@ -79,6 +79,55 @@ def drift(
         return
     for outcome in found:
         say(f"{'fine' if outcome.passed else 'LOOK'}  {outcome.name}: {outcome.summary}")
+
+
+@command("sweep")
+def sweep(
+    grid: Annotated[Path, typer.Argument(help="A grid.yaml: settings, each with values to try.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Try settings beside the live version; choose on one half, confirm on the other."""
+    from rag_assets.refresh.pipeline import Pipeline
+    from rag_assets.refresh.sweep import load_grid, run_sweep, summary
+
+    settings = _settings(config, None)
+    wanted = load_grid(grid)
+    total = len(wanted.combinations) + 1
+    done = 0
+
+    def count(trial: object) -> None:
+        nonlocal done
+        done += 1
+        note(f"{done} of {total} tried")
+
+    found = summary(run_sweep(Pipeline(settings), wanted, count), wanted.metric)
+    if as_json:
+        print_json(found)
+        return
+    say(f"{found['metric']} on {found['queries']['tuning']} tuning queries:")
+    for trial in sorted(found["trials"], key=lambda trial: -trial["tuning"]):
+        low, high = trial["ci95"]
+        say(
+            f"  {trial['tuning']:.3f} [{low:.3f}, {high:.3f}]  {trial['gain']['mean']:+.3f}"
+            f" (p {trial['gain']['p']:.3f})  {trial['latency_ms_p50']:5.1f} ms"
+            f"  {_in_words(trial['settings'])}"
+        )
+    if found["held_out"] is None:
+        say("Nothing is better than the configuration as it is.")
+        return
+    gain = found["held_out"]
+    low, high = gain["ci95"]
+    say(
+        f"Best: {_in_words(found['best'])}. On {gain['queries']} held-out queries"
+        f" {gain['mean']:+.3f} [{low:+.3f}, {high:+.3f}]:"
+        f" {'confirmed' if found['confirmed'] else 'not confirmed'}."
+    )
+
+
+def _in_words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items()) or "as configured"
 
 
 def _settings(config: Path | None, eval_set: Path | None) -> KnowledgeBaseConfig:
