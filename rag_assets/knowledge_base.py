@@ -17,6 +17,8 @@ from rag_assets.config import (
     find_config,
     load_config,
 )
+from rag_assets.costs import Budget, Entry, Ledger, charged_to
+from rag_assets.costs.ledger import now
 from rag_assets.errors import BadRequest
 from rag_assets.retrieval.base import Hit, Mode, SearchRequest
 
@@ -149,8 +151,8 @@ class KnowledgeBase:
         found = self.search(question, k, where, groups, version, mode)
         if stream:
             parts = self._answerer.stream(question, found, found.index_version)
-            return (_timed_part(part, found) for part in parts)
-        return _timed(self._answerer.answer(question, found, found.index_version), found)
+            return (self._timed_part(part, found) for part in parts)
+        return self._timed(self._answerer.answer(question, found, found.index_version), found)
 
     async def aanswer(
         self,
@@ -164,7 +166,8 @@ class KnowledgeBase:
         """`answer`, without blocking the event loop."""
         arguments = (question, k, where, groups, version, mode)
         found = await asyncio.to_thread(self.search, *arguments)
-        return _timed(await self._answerer.aanswer(question, found, found.index_version), found)
+        answer = await self._answerer.aanswer(question, found, found.index_version)
+        return self._timed(answer, found)
 
     async def astream(
         self,
@@ -179,7 +182,34 @@ class KnowledgeBase:
         arguments = (question, k, where, groups, version, mode)
         found = await asyncio.to_thread(self.search, *arguments)
         async for part in self._answerer.astream(question, found, found.index_version):
-            yield _timed_part(part, found)
+            yield self._timed_part(part, found)
+
+    def _timed(self, answer: "Answer", found: SearchResult) -> "Answer":
+        """The answer with the time of its search, and in the ledger."""
+        model, usage = answer.model, answer.usage
+        if usage.total_tokens:
+            self.ledger.add(
+                Entry(
+                    now(),
+                    "answer",
+                    model,
+                    charged_to.get(),
+                    tokens=usage.prompt_tokens,
+                    completion_tokens=usage.completion_tokens,
+                    usd=answer.cost_usd,
+                )
+            )
+        return replace(answer, timings={"search": found.milliseconds, **answer.timings})
+
+    def _timed_part(self, part: "AnswerPart", found: SearchResult) -> "AnswerPart":
+        if part.answer is None:
+            return part
+        return replace(part, answer=self._timed(part.answer, found))
+
+    @cached_property
+    def ledger(self) -> "Ledger":
+        """What was paid."""
+        return Ledger(self.config.storage)
 
     def close(self) -> None:
         """Close the index; calls that are still running finish first."""
@@ -214,15 +244,30 @@ class KnowledgeBase:
 
     @cached_property
     def _encoder(self) -> "Encoder":
-        from rag_assets.embedding import open_encoder
+        from rag_assets.embedding import open_encoder, price_per_token
 
-        return open_encoder(self.config.embedding)
+        encoder = open_encoder(self.config.embedding)
+        if not price_per_token(self.config.embedding):
+            return encoder
+        from rag_assets.embedding.remote import RemoteEncoder
+
+        return (
+            encoder.accounted(None, self._asked) if isinstance(encoder, RemoteEncoder) else encoder
+        )
+
+    def _asked(self, texts: int, tokens: int, usd: float) -> None:
+        """Queries are counted and not stopped: an empty budget must not end all searching."""
+        model = self.config.embedding.model
+        self.ledger.add(Entry(now(), "query", model, charged_to.get(), texts, tokens, 0, usd))
 
     @cached_property
     def _answerer(self) -> "Answerer":
         from rag_assets.answering.answer import Answerer
 
-        return Answerer(self.config.llm, self._encoder.encode)
+        refusal = None
+        if self.config.costs.budget_usd is not None:
+            refusal = Budget(self.config.costs, self.ledger).refusal
+        return Answerer(self.config.llm, self._encoder.encode, refusal)
 
 
 def search(query: str, **options: object) -> SearchResult:
@@ -256,11 +301,3 @@ def _default() -> KnowledgeBase:
 @cache
 def _opened(path: Path) -> KnowledgeBase:
     return KnowledgeBase.open(path)
-
-
-def _timed(answer: "Answer", found: SearchResult) -> "Answer":
-    return replace(answer, timings={"search": found.milliseconds, **answer.timings})
-
-
-def _timed_part(part: "AnswerPart", found: SearchResult) -> "AnswerPart":
-    return part if part.answer is None else replace(part, answer=_timed(part.answer, found))

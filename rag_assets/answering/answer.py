@@ -19,6 +19,8 @@ from rag_assets.retrieval.base import Hit
 
 __all__ = ["Answer", "AnswerPart", "Answerer", "Citation", "Usage"]
 
+Refusal = Callable[[float], str | None]
+
 ABSTENTION = "The knowledge base does not answer this question."
 
 _REVIEW_BELOW = 0.5  # confidence
@@ -41,10 +43,14 @@ class _Asked:
 class Answerer:
     """Turns a question and its passages into an answer. Safe to use from any thread."""
 
-    def __init__(self, config: LlmConfig, encode: Encode | None = None) -> None:
+    def __init__(
+        self, config: LlmConfig, encode: Encode | None = None, refusal: Refusal | None = None
+    ) -> None:
+        """refusal: given US dollars that a call may cost, why it must not be made, or None."""
         names = list(dict.fromkeys((config.model, *config.fallbacks, EXTRACTIVE)))
         self._config = config
         self._models = [LanguageModel(config, name, encode) for name in names]
+        self._refusal = refusal
 
     def answer(self, question: str, hits: Sequence[Hit], index_version: int) -> Answer:
         """The whole answer.
@@ -53,8 +59,8 @@ class Answerer:
         when the configured model has no key.
         """
         asked = self._asked(question, hits, index_version)
-        problem = None
-        for model in self._models if asked.sources else []:
+        models, problem = self._affordable(asked)
+        for model in models:
             try:
                 return self._finished(asked, model.complete(asked.messages), problem)
             except LlmError as error:
@@ -64,8 +70,8 @@ class Answerer:
     async def aanswer(self, question: str, hits: Sequence[Hit], index_version: int) -> Answer:
         """`answer`, without blocking the event loop."""
         asked = self._asked(question, hits, index_version)
-        problem = None
-        for model in self._models if asked.sources else []:
+        models, problem = self._affordable(asked)
+        for model in models:
             try:
                 return self._finished(asked, await model.acomplete(asked.messages), problem)
             except LlmError as error:
@@ -84,8 +90,8 @@ class Answerer:
         return self._streamed(asked)
 
     def _streamed(self, asked: _Asked) -> Iterator[AnswerPart]:
-        problem = None
-        for model in self._models if asked.sources else []:
+        models, problem = self._affordable(asked)
+        for model in models:
             shown = _Shown(asked)
             try:
                 for piece in model.stream(asked.messages):
@@ -104,8 +110,8 @@ class Answerer:
     ) -> AsyncIterator[AnswerPart]:
         """`stream`, without blocking the event loop."""
         asked = self._asked(question, hits, index_version)
-        problem = None
-        for model in self._models if asked.sources else []:
+        models, problem = self._affordable(asked)
+        for model in models:
             shown = _Shown(asked)
             try:
                 async for piece in model.astream(asked.messages):
@@ -122,6 +128,19 @@ class Answerer:
                 problem = problem or str(error)
         for part in _Shown(asked).last(self._nothing(asked, problem)):
             yield part
+
+    def _affordable(self, asked: _Asked) -> tuple[list[LanguageModel], str | None]:
+        """The models to try, in order, and why the first of them is not among these."""
+        models, problem = self._models if asked.sources else [], None
+        if self._refusal is None:
+            return models, None
+        left = []
+        for model in models:
+            why = self._refusal(model.most_usd)
+            if why is None:
+                left.append(model)
+            problem = problem or why
+        return left, problem
 
     def _asked(self, question: str, hits: Sequence[Hit], index_version: int) -> _Asked:
         if not isinstance(question, str) or not question.strip():

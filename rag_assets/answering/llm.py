@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 from rag_assets.answering.base import Usage
@@ -65,6 +65,12 @@ class LanguageModel:
                 f"{self.name}: {' and '.join(found['missing_keys'])} is not set; export it, or set"
                 " llm.api_key: ${YOUR_VARIABLE}"
             )
+
+    @cached_property
+    def most_usd(self) -> float:
+        """What one call can cost at most: a full context and a full answer; 0 without a price."""
+        half = self._config.max_context_tokens // 2
+        return self._cost(Usage(half, half))
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text by the model's tokenizer, or by the nearest one shipped with litellm."""

@@ -1,11 +1,12 @@
-"""Commands for those who run it: metrics, exporter."""
+"""Commands for those who run it: metrics, exporter, costs."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from rag_assets.cli.app import ConfigOption, DebugOption, command, say
+from rag_assets.cli.app import ConfigOption, DebugOption, JsonOption, command, print_json, say
 from rag_assets.config import load_config
 from rag_assets.errors import ConfigError
 
@@ -51,3 +52,55 @@ def _not_installed(error: ImportError) -> ConfigError:
     return ConfigError(
         f"this command needs {error.name}; install it with pip install 'rag-assets[serve]'"
     )
+
+
+@command("costs")
+def costs(
+    month: Annotated[str | None, typer.Option(help="YYYY-MM; default: this month.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """What models took and cost, by source and by key, with the budget and a forecast."""
+    from rag_assets.costs.ledger import Ledger
+    from rag_assets.costs.report import costs_of
+
+    if month is not None and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
+        raise ConfigError(f"--month {month}: expected YYYY-MM, such as 2026-11")
+    settings = load_config(config)
+    found = costs_of(settings.costs, Ledger(settings.storage), month)
+    if as_json:
+        print_json(found)
+        return
+    if not found["total"]["calls"] and not found["total"]["saved_calls"]:
+        say(f"Nothing was asked of any model in {found['month']}.")
+    for group, title in (
+        ("by_kind", "What"),
+        ("by_source", "Embedded for source"),
+        ("by_key", "Asked by"),
+        ("by_model", "Model"),
+    ):
+        if found[group]:
+            say(f"{title:<32}{'calls':>10}{'tokens':>14}{'usd':>12}{'spared usd':>12}")
+        for name, row in found[group].items():
+            tokens = row["tokens"] + row["completion_tokens"]
+            say(
+                f"  {name:<30}{row['calls']:>10}{tokens:>14}{row['usd']:>12.4f}"
+                f"{row['saved_usd']:>12.4f}"
+            )
+    _say_budget(found)
+
+
+def _say_budget(found: dict[str, Any]) -> None:
+    budget, forecast = found["budget"], found["forecast"]
+    if budget["usd"] is not None:
+        say(
+            f"Budget: ${budget['spent']:.4f} of ${budget['usd']:g} is spent this month"
+            f" ({budget['share']:.0%}), ${budget['left']:.4f} is left."
+        )
+    if forecast is not None:
+        say(
+            f"Forecast: ${forecast['usd']:.4f} by the end of the month, 95 % interval"
+            f" ${forecast['low']:.4f} to ${forecast['high']:.4f}; {forecast['confidence']}"
+            f" confidence, from {forecast['days']} days."
+        )

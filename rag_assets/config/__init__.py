@@ -35,6 +35,7 @@ from rag_assets.config.loading import (
     load_config,
 )
 from rag_assets.config.operations import (
+    CostsConfig,
     EmailConfig,
     EventName,
     NotifyConfig,
@@ -90,6 +91,7 @@ __all__ = [
     "ChunkProfile",
     "ChunkingConfig",
     "ConfluenceConfig",
+    "CostsConfig",
     "CrossEncoderRerank",
     "EmailConfig",
     "EmbeddingConfig",

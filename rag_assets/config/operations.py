@@ -87,3 +87,13 @@ class NotifyConfig(Section):
         slack = self.slack is not None and self.slack.active
         webhook = self.webhook is not None and bool(self.webhook.url)
         return slack or webhook or self.email is not None
+
+
+class CostsConfig(Section):
+    """What may be spent on models in a calendar month (UTC).
+
+    budget_usd: no call is made that could go over it. warn_at: share from which people are told.
+    """
+
+    budget_usd: Annotated[float, Field(ge=0)] | None = None
+    warn_at: Fraction = 0.8

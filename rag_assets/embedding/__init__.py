@@ -7,6 +7,7 @@ from rag_assets.embedding.registry import (
     model_fingerprint,
     open_encoder,
     open_tokenizer,
+    price_per_token,
     token_form,
 )
 from rag_assets.embedding.store import EmbeddingStore
@@ -19,5 +20,6 @@ __all__ = [
     "open_encoder",
     "open_engine",
     "open_tokenizer",
+    "price_per_token",
     "token_form",
 ]

@@ -47,11 +47,12 @@ def embed_missing(
     encoder: Encoder,
     store: EmbeddingStore,
     progress: Callable[[EmbeddingProgress], None] | None = None,
+    paid: Callable[[Sequence[str], Batch], None] | None = None,
 ) -> EmbeddingReport:
     """Bring the vector of every text (by text key) into the store, computing only missing ones.
 
     Batches are durable as they finish: killed at any moment, a repeat computes at most the last
-    256 texts or two seconds again.
+    256 texts or two seconds again. paid: sees the keys of each batch with its tokens and price.
     Raises: Held before anything is spent when it would cost more than the budget; StorageError when
     the store cannot be written.
     """
@@ -65,6 +66,8 @@ def embed_missing(
     done, tokens, usd = 0, 0, 0.0
     try:
         for keys, batch in _computed(missing, texts, encoder, store.tokens is not None):
+            if paid is not None:
+                paid(keys, batch)
             matrices = batch.token_vectors or []
             if form is not None and matrices:
                 matrices = form.passages([texts[key] for key in keys], matrices)

@@ -1,11 +1,11 @@
 """The embeddings stage: every chunk's text has its vector in the content-addressed store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from rag_assets.embedding.base import Encoder
+from rag_assets.embedding.base import Batch, Encoder
 from rag_assets.embedding.embed import EmbeddingProgress, EmbeddingReport, embed_missing
 from rag_assets.embedding.store import EmbeddingStore
 from rag_assets.records import EMBEDDINGS, checked
@@ -25,6 +25,7 @@ def embed_chunks(
     encoder: Callable[[], Encoder],
     model: str,
     progress: Callable[[EmbeddingProgress], None] | None = None,
+    paid: Callable[[Sequence[str], Batch], None] | None = None,
 ) -> Embedded:
     """The embeddings rows of these chunks; texts that the store lacks are embedded and kept in it.
 
@@ -36,7 +37,7 @@ def embed_chunks(
     if missing:
         texts = chunks.filter(pl.col("text_key").is_in(missing)).unique("text_key")
         sent = texts.select("text_key", pl.coalesce("embed_text", "text"))
-        report = embed_missing(dict(sent.iter_rows()), encoder(), store, progress)
+        report = embed_missing(dict(sent.iter_rows()), encoder(), store, progress, paid)
     else:
         report = EmbeddingReport(reused=0, computed=0, tokens=0, usd=0.0, seconds=0.0)
     report = EmbeddingReport(

@@ -69,3 +69,10 @@ def model_facts(config: EmbeddingConfig) -> tuple[int, int]:
         return model.dimension, model.max_tokens
     files = model_store.find_model(config.model)
     return files.dimension, files.max_tokens
+
+
+def price_per_token(config: EmbeddingConfig) -> float | None:
+    """US dollars; 0 for a local model, None for a service whose price is not known."""
+    if not services.is_service(config.model):
+        return 0.0
+    return services.service_model(config).usd_per_token

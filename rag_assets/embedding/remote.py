@@ -4,6 +4,7 @@ One request at a time, each written through before the next is sent, so that a k
 most one batch twice. There is no fallback: vectors of another model would be another space.
 """
 
+import copy
 import random
 import time
 from collections import deque
@@ -33,6 +34,8 @@ _TIMEOUT = 60.0
 _TEMPORARY = {408, 409, 425, 429, 500, 502, 503, 504}
 
 Pause = Callable[[float], None]
+Limit = Callable[[float], str | None]
+Spent = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +176,33 @@ class RemoteEncoder:
         self._service = Service(config, pause)
         self._pacer = Pacer(config.requests_per_minute, config.tokens_per_minute, pause=pause)
         self._tokenizer = reference_tokenizer()
+        self._limit: Limit | None = None
+        self._spent: Spent | None = None
+
+    @property
+    def price(self) -> float:
+        """US dollars a token; 0 where it is not known."""
+        return self._price
+
+    def accounted(self, limit: "Limit | None", spent: "Spent | None") -> "RemoteEncoder":
+        """The same encoder under a limit beside its own, telling what it spends.
+
+        limit: given US dollars about to be spent, why they must not be, or None.
+        spent: called after each request with its texts, tokens and US dollars.
+        """
+        other = copy.copy(self)
+        other._limit, other._spent = limit, spent
+        return other
 
     def admit(self, texts: Iterable[str]) -> None:
         """Raises: Held when embedding these texts would cost more than the budget."""
-        if self._budget is None:
+        if self._budget is None and self._limit is None:
             return
         counts = [min(n, self.max_tokens) for n in self._counts(texts)]
         cost = sum(counts) * self._price
-        if cost > self._budget:
+        if self._limit is not None and (why := self._limit(cost)):
+            raise Held(f"embedding {len(counts):,} texts with {self.name}: {why}")
+        if self._budget is not None and cost > self._budget:
             raise Held(
                 f"embedding {len(counts):,} texts ({sum(counts):,} tokens) with {self.name} would"
                 f" cost about ${cost:.4f}, embedding.budget_usd is ${self._budget:.4f}; nothing was"
@@ -197,6 +219,8 @@ class RemoteEncoder:
             reply = self._sent([different[index] for index in indices])
             tokens = counted if reply.tokens is None else reply.tokens
             spent += tokens * self._price
+            if self._spent is not None:
+                self._spent(len(indices), tokens, tokens * self._price)
             places = [place for index in indices for place in positions[index]]
             rows = [row for row, index in enumerate(indices) for _ in positions[index]]
             yield Batch(places, reply.vectors[rows], tokens, tokens * self._price)
@@ -236,7 +260,9 @@ class RemoteEncoder:
             yield indices, tokens
 
     def _check_budget(self, spent: float, tokens: int) -> None:
-        """Raises: Held when the next request would go over the budget."""
+        """Raises: Held when the next request would go over a budget."""
+        if self._limit is not None and (why := self._limit(spent + tokens * self._price)):
+            raise Held(f"embedding with {self.name}: {why} What was embedded is kept.")
         if self._budget is not None and spent + tokens * self._price > self._budget:
             raise Held(
                 f"embedding with {self.name} has cost ${spent:.4f}, the next request would pass"

@@ -3,9 +3,11 @@
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from rag_assets.config import KnowledgeBaseConfig
+from rag_assets.costs import Budget, Ledger
 from rag_assets.errors import RagError
 from rag_assets.notify import events
 from rag_assets.notify.base import Channel, Event
@@ -45,7 +47,9 @@ def _announce(
 ) -> None:
     box = open_outbox(config, clock)
     if failure is not None:
-        box.announce([events.of_failure(config, run_id, failure)], ["failed"])
+        standing = standing_events(config, [], clock())
+        budget = [event for event in standing if event.kind == "budget"]
+        box.announce([events.of_failure(config, run_id, failure), *budget], ["failed", "budget"])
         return
     parts = Receipts(config.storage).parts(run_id) if run_id else {}
     found = list(events.of_refresh(config, run_id or "", parts))
@@ -56,9 +60,12 @@ def _announce(
 def standing_events(
     config: KnowledgeBaseConfig, quarantined: list[dict[str, Any]], now: float
 ) -> list[Event]:
-    """What holds whether or not a refresh ran: quarantine, silence."""
+    """What holds whether or not a refresh ran: quarantine, silence, a budget near its end."""
     states = Snapshot(config).sources()
-    return list(events.of_sources(config, states, quarantined, now))
+    moment = datetime.fromtimestamp(now, UTC)
+    standing = Budget(config.costs, Ledger(config.storage), lambda: moment).standing()
+    found = events.of_sources(config, states, quarantined, now)
+    return [*found, *events.of_budget(standing)]
 
 
 def open_outbox(config: KnowledgeBaseConfig, clock: Callable[[], float] = time.time) -> Outbox:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from rag_assets.config import KnowledgeBaseConfig
+from rag_assets.costs.budget import Standing
 from rag_assets.notify.base import Event
 from rag_assets.operations.freshness import SourceState
 from rag_assets.operations.outcomes import refusing_checks, seconds
@@ -178,6 +179,25 @@ def of_sources(
                 for name, waited in silent.items()
             ),
         )
+
+
+def of_budget(standing: Standing) -> Iterator[Event]:
+    """A monthly budget that is near its end, or at it."""
+    if standing.level is None or standing.budget is None:
+        return
+    gone = standing.level == "spent"
+    said = "is spent; nothing more is paid" if gone else f"is spent to {standing.share:.0%}"
+    yield Event(
+        "budget",
+        "budget",
+        f"{standing.month} {standing.level}",
+        f"the budget of {standing.month} {said}",
+        (
+            ("Spent", f"${standing.spent:.4f}"),
+            ("Budget", f"${standing.budget:g}"),
+            ("Left", f"${standing.left or 0.0:.4f}"),
+        ),
+    )
 
 
 def of_failure(config: KnowledgeBaseConfig, run_id: str | None, reason: str) -> Event:

@@ -7,7 +7,7 @@ that is gone, is told as exactly as one that is running here.
 import math
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -19,6 +19,9 @@ from prometheus_client.core import (
 
 import rag_assets
 from rag_assets.config import KnowledgeBaseConfig
+from rag_assets.costs import Budget, Entry
+from rag_assets.costs.forecast import forecast
+from rag_assets.costs.ledger import Kind
 from rag_assets.errors import RagError
 from rag_assets.operations.history import BUCKETS, Totals
 from rag_assets.operations.outcomes import Outcome, finished, outcome, seconds
@@ -41,7 +44,7 @@ class PipelineMetrics:
     def collect(self) -> Iterator[Metric]:
         """Every metric now. What cannot be read is left out; `rag_exporter_up` says so."""
         up = 1.0
-        for part in (self._live, self._refreshes, self._sources, self._stores):
+        for part in (self._live, self._refreshes, self._sources, self._stores, self._costs):
             try:
                 yield from part()
             except (RagError, OSError, ValueError):
@@ -254,6 +257,56 @@ class PipelineMetrics:
         yield size
         vectors = self._snapshot.vectors()
         yield self._gauge("embedding_store_vectors", "Vectors kept for reuse", vectors)
+
+    # -- costs -----------------------------------------------------------------------------------
+
+    def _costs(self) -> Iterator[Metric]:
+        labels = [*_KB, "kind", "model", "who"]
+        families = {
+            "usd": CounterMetricFamily("rag_cost_usd", "US dollars paid", None, labels),
+            "saved_usd": CounterMetricFamily(
+                "rag_cost_saved_usd",
+                "US dollars that kept vectors and answers spared",
+                None,
+                labels,
+            ),
+            "calls": CounterMetricFamily("rag_cost_calls", "Texts and answers", None, labels),
+            "tokens": CounterMetricFamily("rag_cost_tokens", "Tokens", None, labels),
+        }
+        ledger = self._snapshot.ledger
+        entries = ledger.days()
+        sums: dict[tuple[Kind, str, str], Entry] = {}
+        for entry in entries:
+            key = (entry.kind, entry.model, entry.who)
+            sums[key] = sums[key].plus(entry) if key in sums else entry
+        for key, entry in sums.items():
+            tokens = entry.tokens + entry.completion_tokens
+            for name, family in families.items():
+                value = tokens if name == "tokens" else getattr(entry, name)
+                family.add_metric([self._name, *key], value)
+        yield from families.values()
+        standing = Budget(self._snapshot.config.costs, ledger).standing()
+        today = datetime.now(UTC).date()
+        spent = ledger.spent(standing.month)
+        yield self._gauge("budget_usd", "Budget of a month", standing.budget)
+        yield self._gauge("budget_spent_usd", "US dollars paid this month", spent)
+        yield self._gauge(
+            "budget_spent_ratio",
+            "Of the budget",
+            None if standing.budget is None else standing.share,
+        )
+        yield self._gauge("budget_warn_ratio", "People are told from here on", standing.warn_at)
+        found = forecast(entries, today)
+        coming = GaugeMetricFamily(
+            "rag_budget_forecast_usd",
+            "The month at its end, with a 95 % interval",
+            labels=[*_KB, "bound"],
+        )
+        if found is not None:
+            for bound in ("low", "usd", "high"):
+                label = "middle" if bound == "usd" else bound
+                coming.add_metric([self._name, label], getattr(found, bound))
+        yield coming
 
 
 def exposition(configs: list[KnowledgeBaseConfig]) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_assets.config import KnowledgeBaseConfig
+from rag_assets.costs import Ledger
 from rag_assets.embedding.store import EmbeddingStore
 from rag_assets.index.base import Manifest
 from rag_assets.index.versions import Versions
@@ -39,6 +40,7 @@ class Snapshot:
         self.config = config
         self.versions = Versions(config.storage)
         self.history = History(config.storage)
+        self.ledger = Ledger(config.storage)
         self._lake = Lake.at(config.storage)
         self._sources: tuple[object, dict[str, SourceState]] | None = None
         self._sizes: tuple[float, dict[str, int]] | None = None

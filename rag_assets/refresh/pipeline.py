@@ -18,27 +18,33 @@ import polars as pl
 from rag_assets.chunking.chunks import chunk_documents
 from rag_assets.cleaning.documents import clean_documents
 from rag_assets.config import KnowledgeBaseConfig, SourceConfig, TokensRerank, load_config
+from rag_assets.costs import Budget, Entry, Ledger
+from rag_assets.costs.ledger import now
 from rag_assets.embedding import (
     EmbeddingStore,
     model_facts,
     model_fingerprint,
     open_encoder,
     open_tokenizer,
+    price_per_token,
     token_form,
 )
 from rag_assets.embedding.base import Encoder
 from rag_assets.embedding.embed import EmbeddingProgress
 from rag_assets.embedding.embeddings import Embedded, embed_chunks
-from rag_assets.errors import Busy, RagError, StorageError
+from rag_assets.errors import Busy, ConfigError, RagError, StorageError
 from rag_assets.incremental import Reuse
 from rag_assets.index.build import MANIFEST_TABLE
 from rag_assets.index.versions import Versions
 from rag_assets.lake import Lake
+from rag_assets.refresh.charging import charging, spared
 from rag_assets.sources import open_source
 from rag_assets.sources.collect import Comparison, collect, compare, list_source
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from rag_assets.embedding.remote import Limit, Spent
 
 log = logging.getLogger(__name__)
 
@@ -120,8 +126,38 @@ class Pipeline:
         return open_tokenizer(self.config.embedding)
 
     def encoder(self) -> Encoder:
-        """The embedding model, loaded once a process."""
-        return open_encoder(self.config.embedding)
+        """The embedding model, loaded once a process; what a service takes is in the ledger."""
+        return self._accounted(None, self._asked)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What was paid."""
+        return Ledger(self.storage)
+
+    def _accounted(self, limit: "Limit | None", spent: "Spent | None") -> Encoder:
+        encoder = open_encoder(self.config.embedding)
+        if self._price:
+            from rag_assets.embedding.remote import RemoteEncoder
+
+            if isinstance(encoder, RemoteEncoder):
+                return encoder.accounted(limit, spent)
+        return encoder
+
+    @cached_property
+    def _price(self) -> float:
+        """US dollars a token. Raises: ConfigError when a budget needs it and it is not known."""
+        price = price_per_token(self.config.embedding)
+        if price is None and self.config.costs.budget_usd is not None:
+            raise ConfigError(
+                f"costs.budget_usd: the price of {self.config.embedding.model!r} is not known; set"
+                " embedding.usd_per_million_tokens too"
+            )
+        return price or 0.0
+
+    def _asked(self, texts: int, tokens: int, usd: float) -> None:
+        """Queries of eval sets."""
+        model = self.config.embedding.model
+        self.ledger.add(Entry(now(), "query", model, "evaluation", texts, tokens, 0, usd))
 
     @cached_property
     def store(self) -> EmbeddingStore:
@@ -225,7 +261,24 @@ class Pipeline:
             self.progress("embedding", progress.done - done)
             done = progress.done
 
-        return embed_chunks(chunks, self.store, self.encoder, self.model, embedded)
+        model = self.config.embedding.model
+        limit = Budget(self.config.costs, self.ledger).refusal
+        with charging(self.ledger, model, chunks, self._spared(chunks)) as charges:
+            return embed_chunks(
+                chunks,
+                self.store,
+                lambda: self._accounted(limit, None),
+                self.model,
+                embedded,
+                charges.add,
+            )
+
+    def _spared(self, chunks: pl.DataFrame) -> dict[str, tuple[int, int, float]]:
+        """What the embedding store spares where embedding is paid for."""
+        if not self._price:
+            return {}
+        missing = self.store.missing(chunks["text_key"].to_list())
+        return spared(chunks, missing, self.lake, self.model, self._price)
 
     def collect_embeddings(self, now: datetime) -> int:
         """Drop vectors that neither the lake nor a kept version needs; returns how many.

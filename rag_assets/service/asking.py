@@ -10,6 +10,8 @@ from typing import Any
 
 from rag_assets.answering.base import Answer, AnswerPart
 from rag_assets.answering.prompt import PROMPT_VERSION
+from rag_assets.costs import Entry, charged_to
+from rag_assets.costs.ledger import now
 from rag_assets.knowledge_base import SearchResult
 from rag_assets.retrieval.base import Mode
 from rag_assets.service.cache import AnswerCache, CacheKey
@@ -106,6 +108,7 @@ class Asker:
         arguments = question.arguments(principal)
         record.knowledge_base = shelf.name
         record.question = question.text
+        charged_to.set(principal.id)
         record.filters = {name: value for name, value in arguments.items() if value is not None}
         shelf.checked_version(question.version)
         return arguments
@@ -123,6 +126,7 @@ class Asker:
         if held is not None:
             record.cached = True
             _note(record, held)
+            self.library.shelves[key.knowledge_base].knowledge.ledger.add(_spared(held))
         return held
 
     async def _made(
@@ -132,6 +136,21 @@ class Asker:
         self.metrics.answer(shelf.name, answer)
         self.cache.put(key, answer)
         await self.limits.spend(principal, answer.cost_usd)
+
+
+def _spared(held: Answer) -> Entry:
+    """What the cache spared, in the ledger of the one who asked."""
+    usage = held.usage
+    return Entry(
+        now(),
+        "answer",
+        held.model,
+        charged_to.get(),
+        calls=0,
+        saved_calls=1,
+        saved_tokens=usage.total_tokens,
+        saved_usd=held.cost_usd,
+    )
 
 
 def _note(record: Record, answer: Answer) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_assets.config import LimitsConfig
+from rag_assets.costs import charged_to
 from rag_assets.errors import StorageError
 from rag_assets.service.access import Access
 from rag_assets.service.audit import AuditLog
@@ -89,6 +90,8 @@ class Gate:
         path = scope["path"]
         if _needs_principal(path):
             record.principal = await self._keeping.access.principal(headers, record.client)
+            # For every task that this request starts: streams are pumped in tasks of their own.
+            charged_to.set(record.principal.id)
             if path != "/metrics":
                 await self._keeping.limits.admit(record.principal)
         allowed = self._keeping.allowed

@@ -1,0 +1,6 @@
+"""What is paid: a ledger of every call of a model, budgets that stop before spending, forecasts."""
+
+from rag_assets.costs.budget import Budget
+from rag_assets.costs.ledger import Entry, Ledger, charged_to
+
+__all__ = ["Budget", "Entry", "Ledger", "charged_to"]
