@@ -27,6 +27,9 @@ def evaluate(
     compare: Annotated[
         int | None, typer.Option("--compare", help="Show wins and losses against this version.")
     ] = None,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Ask the queries and measure the answers as well.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -43,6 +46,10 @@ def evaluate(
     result = reports_as_json(number, reports)
     if compare is not None:
         result["comparison"] = judge.comparison(pipeline, number, compare, reports)
+    if answers:
+        from rag_assets.refresh.answer_quality import evaluate_answers
+
+        result["answers"] = evaluate_answers(pipeline, number).as_json()
     if as_json:
         print_json(result)
         return
@@ -56,6 +63,8 @@ def evaluate(
             low, high = report.ci95.get(name, (float("nan"), float("nan")))
             say(f"  {name:<16} {value:.3f}  [{low:.3f}, {high:.3f}]")
         say(f"  latency          p50 {report.latency(50):.1f} ms, p95 {report.latency(95):.1f} ms")
+    if answers:
+        _print_answers(result["answers"])
     if compare is not None:
         _print_comparison(result["comparison"])
 
@@ -146,6 +155,17 @@ def _settings(config: Path | None, eval_set: Path | None) -> KnowledgeBaseConfig
     changed = settings.model_copy(update={"evaluation": evaluation})
     changed._path = settings.path
     return changed
+
+
+def _print_answers(found: Any) -> None:
+    say(f"answers of {found['model']} to {found['queries']} queries, {found['errors']} failed")
+    for name, row in found["metrics"].items():
+        failed = f", {row['failed']} judgements failed" if row["failed"] else ""
+        if row["of"]:
+            bounds = f"[{row['low']:.3f}, {row['high']:.3f}]"
+            say(f"  {name:<18} {row['mean']:.3f}  {bounds}  ({row['of']} answers{failed})")
+        else:
+            say(f"  {name:<18} no judgement{failed}")
 
 
 def _print_comparison(comparison: Any) -> None:

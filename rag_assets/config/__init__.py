@@ -22,9 +22,11 @@ from rag_assets.config.connectors import (
 )
 from rag_assets.config.evaluation import (
     GATE_METRIC,
+    AnswersConfig,
     BeirSet,
     EvaluationConfig,
     Gate,
+    JudgeConfig,
 )
 from rag_assets.config.knowledge_base import (
     AnySource,
@@ -83,6 +85,7 @@ from rag_assets.config.wikis import (
 
 __all__ = [
     "GATE_METRIC",
+    "AnswersConfig",
     "AnySource",
     "AtlassianConfig",
     "AuditConfig",
@@ -107,6 +110,7 @@ __all__ = [
     "InboxConfig",
     "IndexConfig",
     "JiraConfig",
+    "JudgeConfig",
     "JwtConfig",
     "KnowledgeBaseConfig",
     "LimitsConfig",

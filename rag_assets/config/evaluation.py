@@ -55,11 +55,39 @@ class Gate(BaseModel):
         return {name: float(floor) for name, floor in (self.model_extra or {}).items()}
 
 
+class JudgeConfig(Section):
+    """The model that judges answers (extra `eval`): any litellm model name, by ragas metrics.
+
+    queries: how many answers it reads; repeats: how often each, for a judge's noise is part of the
+    figure. same_as_answers: a model must not judge its own answers unless this says so.
+    """
+
+    model: str
+    api_base: str | None = None
+    api_key: Annotated[str | None, Field(repr=False)] = None
+    queries: Annotated[int, Field(ge=1)] = 20
+    repeats: Annotated[int, Field(ge=1, le=10)] = 2
+    same_as_answers: bool = False
+
+
+class AnswersConfig(Section):
+    """How answers are judged: how many eval queries are asked, and the model that reads them."""
+
+    queries: Annotated[int, Field(ge=1)] = 100
+    judge: JudgeConfig | None = None
+
+
 class EvaluationConfig(Section):
-    """The eval sets and what a candidate must reach on them."""
+    """The eval sets and what a candidate must reach on them.
+
+    mlflow: log every judged version as an MLflow run (extra `eval`), into STORAGE/mlflow unless
+    $MLFLOW_TRACKING_URI names a server.
+    """
 
     sets: list[str | BeirSet] = []
     gate: Gate = Gate()
+    answers: AnswersConfig = AnswersConfig()
+    mlflow: bool = False
 
     @property
     def eval_sets(self) -> list[BeirSet]:

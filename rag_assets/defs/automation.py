@@ -24,7 +24,8 @@ def build_job(names: Names) -> Any:
     """One refresh: all assets of the knowledge base with their checks, in one process."""
     return dg.define_asset_job(
         names.job,
-        selection=dg.AssetSelection.groups(names.group),
+        selection=dg.AssetSelection.groups(names.group)
+        - dg.AssetSelection.assets([names.prefix, "answer_evaluation"]),
         executor_def=dg.in_process_executor,
         description="Materialize what changed, judge the candidate, promote it if it passes.",
         tags={KNOWLEDGE_BASE_TAG: names.knowledge_base},

@@ -8,6 +8,7 @@ import dagster as dg
 
 from rag_assets.config import KnowledgeBaseConfig, find_config, load_config
 from rag_assets.defs.alerts import NotifyResource, build_alerts
+from rag_assets.defs.answer_evaluation import build_answer_evaluation
 from rag_assets.defs.assets import build_assets
 from rag_assets.defs.automation import build_job, build_schedule, build_sensor
 from rag_assets.defs.checks import build_checks
@@ -52,10 +53,11 @@ def _definitions(config: KnowledgeBaseConfig) -> dg.Definitions:
         # BackfillPolicy.single_run, by which one run covers many partitions, is marked beta.
         warnings.simplefilter("ignore", dg.BetaWarning)
         assets = build_assets(config, names)
+    answer_evaluation, answers_job = build_answer_evaluation(names)
     return dg.Definitions(
-        assets=assets,
+        assets=[*assets, answer_evaluation],
         asset_checks=build_checks(names),
-        jobs=[job],
+        jobs=[job, answers_job],
         sensors=[build_sensor(config, names, job), *build_alerts(config, names)],
         schedules=[build_schedule(config, names, job)],
         resources={

@@ -45,6 +45,11 @@ class Names:
         return f"{self.identifier}_refresh"
 
     @property
+    def answers_job(self) -> str:
+        """The job that measures answers."""
+        return f"{self.identifier}_answer_evaluation"
+
+    @property
     def sensor(self) -> str:
         """The sensor on source changes."""
         return f"{self.identifier}_source_changes"

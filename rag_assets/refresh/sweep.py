@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from rag_assets.config import GATE_METRIC, KnowledgeBaseConfig
 from rag_assets.config.base import Section
-from rag_assets.errors import ConfigError
+from rag_assets.errors import ConfigError, IndexNotReady
 from rag_assets.evaluation.eval_set import half_of
 from rag_assets.evaluation.report import EvalReport, QueryResult
 from rag_assets.evaluation.significance import bootstrap_interval, paired_difference
@@ -171,6 +171,8 @@ def _fill(own: Pipeline, scratch: Pipeline) -> int:
     """Build the trial's index from the lake's documents; returns how many texts were embedded."""
     every = own.partitions
     documents = own.lake.read("documents", every)
+    if documents.is_empty():
+        raise IndexNotReady("there are no documents to try settings on; run `rag-assets refresh`")
     chunks = scratch.chunks(documents, every).frame
     embedded = scratch.embeddings(chunks)
     for stage, frame in (

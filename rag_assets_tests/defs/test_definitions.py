@@ -61,7 +61,7 @@ def test_the_graph_is_the_contract(small: SmallBase) -> None:
     dg.Definitions.validate_loadable(defs)
     graph = defs.resolve_asset_graph()
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
-        f"small/{name}" for name in LINEAGE
+        f"small/{name}" for name in (*LINEAGE, "answer_evaluation")
     }
     for above, below in pairwise(LINEAGE):
         assert dg.AssetKey(["small", above]) in graph.get(dg.AssetKey(["small", below])).parent_keys
@@ -86,7 +86,9 @@ def test_the_graph_is_the_contract(small: SmallBase) -> None:
         "small/retrieval_report:known_items",
         *(f"small/retrieval_report:{name}" for name in DRIFT),
     }
-    assert defs.resolve_job_def("small_refresh")
+    refresh = defs.resolve_job_def("small_refresh")
+    refreshed = {key.to_user_string() for key in refresh.asset_layer.selected_asset_keys}
+    assert refreshed == {f"small/{name}" for name in LINEAGE}
     sensor = defs.resolve_sensor_def("small_source_changes")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     schedule = defs.resolve_schedule_def("small_safety_sweep")
@@ -138,6 +140,19 @@ def test_a_failed_check_blocks_and_live_index_alone_does_not_bypass_it(
     for attempt in (("live_index",), ("candidate_index", "live_index"), LINEAGE):
         assert not run(small, instance, *attempt, checks=False).success
     assert (versions.root / "LIVE.json").read_bytes() == before
+
+
+def test_answers_are_measured_on_demand(small: SmallBase, instance: dg.DagsterInstance) -> None:
+    small.fill(4)
+    small.ask_about(list(SUBJECTS[:4]), min_queries=2)
+    assert run(small, instance).success
+    job = build_definitions(small.path).resolve_job_def("small_answer_evaluation")
+    result = job.execute_in_process(instance=instance)
+    [made] = result.asset_materializations_for_node("small__answer_evaluation")
+    assert made.metadata["queries"].value == 4
+    assert made.metadata["answered"].value == 1.0
+    assert made.metadata["citation_validity"].value == 1.0
+    assert "| citation_recall |" in made.metadata["metrics"].value
 
 
 def test_a_candidate_without_its_checks_is_not_promoted(
@@ -282,4 +297,4 @@ def test_it_merges_into_an_existing_project(small: SmallBase) -> None:
         build_definitions(small.path),
     )
     dg.Definitions.validate_loadable(merged)
-    assert len(merged.resolve_asset_graph().get_all_asset_keys()) == len(LINEAGE) + 1
+    assert len(merged.resolve_asset_graph().get_all_asset_keys()) == len(LINEAGE) + 2

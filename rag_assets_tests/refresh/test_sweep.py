@@ -66,8 +66,8 @@ def test_a_grid_that_is_none_is_refused(tmp_path, text, message):
 
 def test_settings_are_checked_like_a_file(small: SmallBase) -> None:
     config = load_config(small.path)
-    changed = with_settings(config, {"retrieval.weights.tokens": 0.5, "chunking.default.size": 99})
-    assert (changed.retrieval.weights.tokens, changed.chunking.default.size) == (0.5, 99)
+    changed = with_settings(config, {"retrieval.weights.rerank": 0.5, "chunking.default.size": 99})
+    assert (changed.retrieval.weights.rerank, changed.chunking.default.size) == (0.5, 99)
     assert config.chunking.default.size == 64
     for wrong, message in (
         ({"retrieval.mode": "magic"}, "mode"),
