@@ -72,7 +72,10 @@ from rag_assets.config.sources import (
 )
 from rag_assets.config.streams import (
     EventSource,
+    MongodbConfig,
+    PostgresCdcConfig,
     QueueConfig,
+    RowFields,
 )
 from rag_assets.config.wikis import (
     AtlassianConfig,
@@ -116,18 +119,21 @@ __all__ = [
     "LimitsConfig",
     "LlmConfig",
     "LlmRerank",
+    "MongodbConfig",
     "NoRerank",
     "NotifyConfig",
     "NotionConfig",
     "Pagination",
     "PiiConfig",
     "PiiEntity",
+    "PostgresCdcConfig",
     "QueueConfig",
     "RecordsConfig",
     "Rerank",
     "RestConfig",
     "RetrievalConfig",
     "Rewrites",
+    "RowFields",
     "Section",
     "ServiceConfig",
     "SlackConfig",

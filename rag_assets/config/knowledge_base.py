@@ -19,7 +19,7 @@ from rag_assets.config.sources import (
     SourceConfig,
     SqlConfig,
 )
-from rag_assets.config.streams import QueueConfig
+from rag_assets.config.streams import MongodbConfig, PostgresCdcConfig, QueueConfig
 from rag_assets.config.wikis import (
     ConfluenceConfig,
     GithubConfig,
@@ -43,7 +43,9 @@ AnySource = Annotated[
     | GithubConfig
     | TicketsConfig
     | TelegramConfig
-    | QueueConfig,
+    | QueueConfig
+    | PostgresCdcConfig
+    | MongodbConfig,
     Field(discriminator="type"),
 ]
 

@@ -32,3 +32,47 @@ class QueueConfig(EventSource):
     declare: bool = False
     batch: Annotated[int, Field(ge=1, le=10_000)] = 1000
     seconds: Annotated[float, Field(gt=0)] = 30.0
+
+
+class RowFields(EventSource):
+    """What of a changed row or record becomes a document.
+
+    text, title, uri: a column or path, or a template such as "{subject}: {body}". metadata_fields:
+    what becomes metadata.
+    """
+
+    url: SecretUrl
+    text: str = "text"
+    title: str | None = None
+    uri: str | None = None
+    metadata_fields: list[str] = []
+    batch: Annotated[int, Field(ge=1, le=100_000)] = 5000
+
+
+class PostgresCdcConfig(RowFields):
+    """Rows of a PostgreSQL table as they change, by logical replication.
+
+    url: of SQLAlchemy, such as postgresql+psycopg://user:password@host/database. slot, publication:
+    rag_NAME unless given. declare: make them when they are missing. A slot that nobody reads keeps
+    the server from throwing its log away: drop it when the source goes.
+    """
+
+    type: Literal["postgres_cdc"]
+    url: Annotated[SecretUrl, Field(pattern=r"^postgresql(\+\w+)?://")]
+    table: Annotated[str, Field(min_length=1)]
+    id: str = "id"
+    slot: Annotated[str, Field(pattern="^[a-z0-9_]{0,63}$")] = ""
+    publication: Annotated[str, Field(pattern="^[a-z0-9_]{0,63}$")] = ""
+    declare: bool = True
+
+
+class MongodbConfig(RowFields):
+    """Documents of a MongoDB collection as they change, by a change stream.
+
+    url: mongodb://… of a replica set. Documents are known by their _id.
+    """
+
+    type: Literal["mongodb"]
+    url: Annotated[SecretUrl, Field(pattern=r"^mongodb(\+srv)?://")]
+    database: Annotated[str, Field(min_length=1)]
+    collection: Annotated[str, Field(min_length=1)]

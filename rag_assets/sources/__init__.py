@@ -10,7 +10,9 @@ from rag_assets.config import (
     GithubConfig,
     InboxConfig,
     JiraConfig,
+    MongodbConfig,
     NotionConfig,
+    PostgresCdcConfig,
     QueueConfig,
     RecordsConfig,
     RestConfig,
@@ -27,7 +29,9 @@ from rag_assets.sources.files import open_files
 from rag_assets.sources.github import GithubSource
 from rag_assets.sources.inbox import InboxSource
 from rag_assets.sources.jira import JiraSource
+from rag_assets.sources.mongodb import MongodbSource
 from rag_assets.sources.notion import NotionSource
+from rag_assets.sources.postgres_cdc import PostgresCdcSource
 from rag_assets.sources.queue import QueueSource
 from rag_assets.sources.records import RecordsSource
 from rag_assets.sources.rest import RestSource
@@ -54,6 +58,8 @@ OPENERS: dict[type[SourceConfig], Callable[[Any], Source]] = {
     TicketsConfig: TicketsSource,
     TelegramConfig: TelegramSource,
     QueueConfig: QueueSource,
+    PostgresCdcConfig: PostgresCdcSource,
+    MongodbConfig: MongodbSource,
 }
 
 

@@ -120,6 +120,30 @@ class Kept:
             row = base.execute("SELECT value FROM positions WHERE name = ?", (name,)).fetchone()
         return row[0] if row else None
 
+    def newest(self) -> int:
+        """The greatest version of any document, also of deleted ones; 0 when there is none."""
+        with self._connected() as base:
+            (found,) = base.execute("SELECT coalesce(max(version), 0) FROM documents").fetchone()
+        return int(found)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While it lasts, no other process reads the stream, which has one position for all.
+
+        Raises: SourceError when another one does not come to an end.
+        """
+        from filelock import FileLock, Timeout
+
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self._path.with_suffix(".lock"), timeout=_PATIENCE):
+                yield
+        except Timeout as error:
+            raise SourceError(
+                f"source {self._source!r}: another process has been reading it for"
+                f" {_PATIENCE:.0f} s; nothing of the source was changed, try again later"
+            ) from error
+
     def bury(self, name: str, reason: str, body: bytes | None) -> None:
         """Keep what can never be taken in, with the reason; burying one name twice is once."""
         row = (datetime.now(UTC).isoformat(), name, reason, body)

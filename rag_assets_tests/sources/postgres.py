@@ -25,8 +25,11 @@ def available() -> bool:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """A fresh server that listens on a socket in `folder` only; the SQLAlchemy address of it."""
+def serving(folder: Path, options: str = "") -> Iterator[str]:
+    """A fresh server that listens on a socket in `folder` only; the SQLAlchemy address of it.
+
+    options: further settings, as `-c name=value`.
+    """
     found = programs()
     assert found is not None
     folder.mkdir(mode=0o755, exist_ok=True)
@@ -37,7 +40,7 @@ def serving(folder: Path) -> Iterator[str]:
                 outer.chmod(0o711)
     data = folder / "data"
     _run(found / "initdb", "-D", data, "-U", "app", "--auth=trust", "--no-sync")
-    options = f"-c listen_addresses='' -k {folder} -c fsync=off"
+    options = f"-c listen_addresses='' -k {folder} -c fsync=off {options}"
     _run(found / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start")
     try:
         yield f"postgresql+pg8000://app@/postgres?unix_sock={folder}/.s.PGSQL.5432"

@@ -1,0 +1,28 @@
+"""One look at a table, by a process that kills itself at a step; arguments: URL PATH STEP COUNT."""
+
+import sys
+
+from rag_assets.config import PostgresCdcConfig
+from rag_assets.sources.kept import Kept
+from rag_assets.sources.postgres_cdc import PostgresCdcSource
+from rag_assets_tests.sources.draining import dies_after
+
+
+def main(url, path, step, count):
+    places = {
+        "looked": (PostgresCdcSource, "_rows", False),
+        "before commit": (Kept, "apply", True),
+        "committed": (Kept, "apply", False),
+        "advanced": (PostgresCdcSource, "_advance", False),
+    }
+    if step in places:
+        owner, name, before = places[step]
+        dies_after(owner, name, int(count), before=before)
+    config = PostgresCdcConfig(
+        name="c", type="postgres_cdc", url=url, table="notes", text="body", path=path, batch=50
+    )
+    print(sum(1 for _ in PostgresCdcSource(config).scan()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
