@@ -12,10 +12,12 @@ from rag_assets.evaluation.evaluate import PreparedEncoder
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A document that a plain system ranked."""
+    """A document that a plain system ranked; it knows no passages."""
 
     doc_id: str
     score: float
+    start: int = 0
+    end: int = 0
 
 
 class PlainChroma:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rag_assets.chunking import chunk
-from rag_assets.config import ChunkingConfig
+from rag_assets.chunking.context import CONTEXT_TOKENS, context_of
+from rag_assets.chunking.grammars import PACKAGES
+from rag_assets.config import ChunkingConfig, ChunkProfile
 from rag_assets.fingerprint import recipe
 from rag_assets.incremental import Reuse, fingerprints, reuse
 from rag_assets.parsing.base import Heading, Page
@@ -57,7 +59,7 @@ def chunk_fingerprint(
             chunk,
             _chunks_of,
             parameters=[config.profile(category).model_dump(), max_tokens, words],
-            libraries=("semantic-text-splitter",),
+            libraries=_libraries(config.profile(category)),
         )
         for category in categories
     }
@@ -65,6 +67,11 @@ def chunk_fingerprint(
         list(recipes), list(recipes.values()), return_dtype=pl.String
     )
     return fingerprints(documents, column)
+
+
+def _libraries(profile: ChunkProfile) -> tuple[str, ...]:
+    grammars = PACKAGES if profile.strategy == "code" else ()
+    return ("semantic-text-splitter", *grammars)
 
 
 @cache
@@ -76,21 +83,27 @@ def tokenizer_digest(tokenizer: "Tokenizer") -> str:
 def _chunks_of(
     document: dict, config: ChunkingConfig, tokenizer: "Tokenizer", max_tokens: int
 ) -> list[dict[str, object]]:
+    profile = config.profile(document["category"])
     pieces = chunk(
         document["text"],
         media_type=document["media_type"],
         headings=[Heading(**heading) for heading in document["headings"]],
         pages=[Page(**page) for page in document["pages"]],
-        profile=config.profile(document["category"]),
+        profile=profile,
         tokenizer=tokenizer,
         max_tokens=max_tokens,
+        reserved=CONTEXT_TOKENS if profile.context else 0,
     )
     seen: Counter[str] = Counter()
     rows = []
     for ordinal, piece in enumerate(pieces):
+        context = (
+            context_of(document["title"], piece.headings, tokenizer) if profile.context else ""
+        )
+        sent = f"{context}\n{piece.text}" if context else piece.text
         rows.append(
             {
-                "chunk_id": chunk_id(document["doc_id"], piece.text, seen[piece.text]),
+                "chunk_id": chunk_id(document["doc_id"], sent, seen[sent]),
                 "doc_id": document["doc_id"],
                 "source": document["source"],
                 "partition": document["partition"],
@@ -101,16 +114,16 @@ def _chunks_of(
                 "tokens": piece.tokens,
                 "headings": list(piece.headings),
                 "page": piece.page,
-                "embed_text": None,
-                "text_key": text_key(piece.text),
+                "embed_text": sent if context else None,
+                "text_key": text_key(sent),
             }
         )
-        seen[piece.text] += 1
+        seen[sent] += 1
     return rows
 
 
 def chunk_id(doc_id: str, text: str, occurrence: int) -> str:
-    """Identity of a chunk: its document, its text, and which of equal texts it is (from 0).
+    """Identity of a chunk: its document, the text embedded, and which of equal ones it is (from 0).
 
     Offsets and order are attributes, so that a paragraph inserted at the top of a document leaves
     every other chunk's id alone.

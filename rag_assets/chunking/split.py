@@ -3,16 +3,21 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag_assets.chunking.base import Chunk
+from rag_assets.chunking.counting import counting, token_counts
+from rag_assets.chunking.grammars import grammar, has_grammar
 from rag_assets.chunking.precut import cut_long, cut_unbroken
+from rag_assets.chunking.sentences import sentence_windows
 from rag_assets.config import ChunkProfile
 from rag_assets.parsing.base import Heading, Page
 
 if TYPE_CHECKING:
-    from semantic_text_splitter import MarkdownSplitter, TextSplitter
+    from semantic_text_splitter import CodeSplitter, MarkdownSplitter, TextSplitter
     from tokenizers import Tokenizer
+
+    Splitter = CodeSplitter | MarkdownSplitter | TextSplitter
 
 _SPECIAL_TOKENS = 2  # around every text that a BERT-like model gets
 # A tokenizer may count a word of any length as one token. Prose has 4 to 5 characters a token and
@@ -36,20 +41,24 @@ def chunk(
     profile: ChunkProfile,
     tokenizer: "Tokenizer",
     max_tokens: int,
+    reserved: int = 0,
 ) -> list[Chunk]:
     """The chunks of a document, in order of their start.
 
     Every character of `text` that is not white space is in some chunk; no chunk has more tokens
-    than `profile.size` or than `max_tokens` (the model's limit) leaves beside its special tokens.
-    Neighbours share up to `profile.overlap` tokens.
+    than `profile.size` or than `max_tokens` (the model's limit) leaves beside its special tokens
+    and `reserved` tokens of context. Neighbours share up to `profile.overlap` tokens.
+    Raises: ConfigError when the strategy needs a grammar that is not installed.
     """
-    capacity = max(1, min(profile.size, max_tokens - _SPECIAL_TOKENS))
-    markdown = profile.strategy == "markdown" or (
-        profile.strategy == "auto" and media_type.startswith(_MARKED_UP)
-    )
-    splitter = _splitter(tokenizer, markdown, capacity, min(profile.overlap, capacity // 2))
-    spans = _in_order(_spans(text, splitter, capacity * _CHARACTERS_PER_TOKEN))
-    counts = _token_counts([text[start:end] for start, end in spans], tokenizer)
+    capacity = max(1, min(profile.size, max_tokens - _SPECIAL_TOKENS - reserved))
+    overlap = min(profile.overlap, capacity // 2)
+    splitter = _splitter(tokenizer, _way(profile, media_type), capacity, overlap)
+    longest = capacity * _CHARACTERS_PER_TOKEN
+    if profile.strategy == "sentence":
+        spans = _in_order(_by_sentence(text, splitter, tokenizer, capacity, overlap, longest))
+    else:
+        spans = _in_order(_spans(text, splitter, longest))
+    counts = token_counts([text[start:end] for start, end in spans], tokenizer)
     paths = _heading_paths(headings)
     heading_starts = [heading.start for heading in headings]
     page_starts = [page.start for page in pages]
@@ -70,9 +79,40 @@ def chunk(
     return chunks
 
 
-def _spans(
-    text: str, splitter: "MarkdownSplitter | TextSplitter", longest: int
+def _way(profile: ChunkProfile, media_type: str) -> str:
+    """What the text is taken for: `markdown`, `text`, or the media type of code."""
+    if profile.strategy == "code" and has_grammar(media_type):
+        return media_type
+    if profile.strategy == "markdown":
+        return "markdown"
+    marked_up = profile.strategy == "auto" and media_type.startswith(_MARKED_UP)
+    return "markdown" if marked_up else "text"
+
+
+def _by_sentence(
+    text: str,
+    splitter: "Splitter",
+    tokenizer: "Tokenizer",
+    capacity: int,
+    overlap: int,
+    longest: int,
 ) -> Iterator[tuple[int, int]]:
+    """(start, end) of windows of sentences; those that do not fit after all are cut."""
+
+    def count(texts: Sequence[str]) -> list[int]:
+        return token_counts(texts, tokenizer)
+
+    windows = list(sentence_windows(text, count, capacity, overlap))
+    sizes = count([text[start:end] for start, end in windows])
+    for (start, end), size in zip(windows, sizes, strict=True):
+        if size <= capacity and end - start <= longest:
+            yield start, end
+            continue
+        for low, high in _spans(text[start:end], splitter, longest):
+            yield start + low, start + high
+
+
+def _spans(text: str, splitter: "Splitter", longest: int) -> Iterator[tuple[int, int]]:
     """(start, end) of each chunk."""
     for begin, stop in cut_unbroken(text):
         for offset, piece in splitter.chunk_indices(text[begin:stop]):
@@ -95,31 +135,17 @@ def _in_order(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return kept
 
 
-@lru_cache(maxsize=32)
-def _splitter(
-    tokenizer: "Tokenizer", markdown: bool, capacity: int, overlap: int
-) -> "MarkdownSplitter | TextSplitter":
-    from semantic_text_splitter import MarkdownSplitter, TextSplitter
+@lru_cache(maxsize=64)
+def _splitter(tokenizer: "Tokenizer", way: str, capacity: int, overlap: int) -> "Splitter":
+    from semantic_text_splitter import CodeSplitter, MarkdownSplitter, TextSplitter
 
-    kind = MarkdownSplitter if markdown else TextSplitter
-    words = _counting(tokenizer).to_str()
+    words = counting(tokenizer).to_str()
+    if has_grammar(way):
+        # A grammar is a pointer, which the splitter's types do not know.
+        code: Any = CodeSplitter.from_huggingface_tokenizer_str
+        return code(grammar(way), words, capacity, overlap=overlap)
+    kind = MarkdownSplitter if way == "markdown" else TextSplitter
     return kind.from_huggingface_tokenizer_str(words, capacity, overlap=overlap)
-
-
-@lru_cache(maxsize=8)
-def _counting(tokenizer: "Tokenizer") -> "Tokenizer":
-    """A copy without padding and truncation, which would falsify every count."""
-    from tokenizers import Tokenizer
-
-    copy = Tokenizer.from_str(tokenizer.to_str())
-    copy.no_padding()
-    copy.no_truncation()
-    return copy
-
-
-def _token_counts(texts: Sequence[str], tokenizer: "Tokenizer") -> list[int]:
-    encodings = _counting(tokenizer).encode_batch_fast(texts, add_special_tokens=False)
-    return [len(encoding.ids) for encoding in encodings]
 
 
 def _heading_paths(headings: Sequence[Heading]) -> list[tuple[str, ...]]:

@@ -8,11 +8,17 @@ from rag_assets.config.base import Section
 
 
 class ChunkProfile(Section):
-    """How documents of one category are cut. Sizes are tokens of the embedding model."""
+    """How documents of one category are cut. Sizes are tokens of the embedding model.
 
-    strategy: Literal["auto", "markdown", "text"] = "auto"
+    auto: at headings where there is markup, else at paragraphs and sentences. sentence: never
+    inside a sentence that fits. code: at definitions, by grammar (extra `code`). context: the title
+    and the headings above are sent to the model with each chunk, but not shown.
+    """
+
+    strategy: Literal["auto", "markdown", "text", "sentence", "code"] = "auto"
     size: Annotated[int, Field(ge=8)] = 256
     overlap: Annotated[int, Field(ge=0)] = 32
+    context: bool = False
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "ChunkProfile":
@@ -25,11 +31,11 @@ class ChunkingConfig(Section):
     """The default profile and those of single categories."""
 
     default: ChunkProfile = ChunkProfile()
-    categories: dict[str, dict[str, str | int]] = {}
+    categories: dict[str, dict[str, str | int | bool]] = {}
 
     @field_validator("categories")
     @classmethod
-    def _each_is_a_profile(cls, given: dict[str, dict[str, str | int]]) -> Any:
+    def _each_is_a_profile(cls, given: dict[str, dict[str, str | int | bool]]) -> Any:
         for overrides in given.values():
             ChunkProfile.model_validate(overrides)
         return given

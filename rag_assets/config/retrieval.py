@@ -87,8 +87,9 @@ class RetrievalConfig(Section):
 
     fusion: how the legs' scores are made comparable. recency_half_life: days. duplicates: cosine
     from which passages of different documents are shown as one; 1 shows all. per_document: passages
-    of one document before others come first. synonyms: other words for a word or an acronym; a name
-    in capitals stands for itself only when it is in capitals. rewrites: off unless given.
+    of one document before others come first. section: tokens of the section around a passage that
+    is shown in its place; 0 shows the passage itself. synonyms: other words for a word or an
+    acronym; a term in capitals is looked for in capitals only. rewrites: off unless given.
     """
 
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
@@ -99,5 +100,6 @@ class RetrievalConfig(Section):
     recency_half_life: Annotated[float, Field(gt=0)] = 365.0
     duplicates: Fraction = 0.97
     per_document: Annotated[int, Field(ge=1)] = 3
+    section: Annotated[int, Field(ge=0, le=8192)] = 0
     synonyms: dict[str, list[str]] = {}
     rewrites: Rewrites | None = None

@@ -115,6 +115,9 @@ class OpenVersion(Protocol):
     def rarity(self, words: Sequence[str]) -> list[float]:
         """How much each word tells: its inverse document frequency among the chunks."""
 
+    def neighbours(self, passage: Passage, distance: int) -> list[Passage]:
+        """The passages of its document up to `distance` places before and behind it, and itself."""
+
     def passages(self, chunk_ids: Sequence[str]) -> list[Passage]:
         """The passages of these chunks, in the order asked; unknown ids raise `StorageError`."""
 

@@ -66,6 +66,10 @@ class SealedVersion:
         """The inverse document frequency of each word."""
         return self._lexical.rarity(words)
 
+    def neighbours(self, passage: Passage, distance: int) -> list[Passage]:
+        """The passages of its document around it, in order."""
+        return self._passages.neighbours(passage.doc_id, passage.ordinal, distance)
+
     def passages(self, chunk_ids: Sequence[str]) -> list[Passage]:
         """The passages of these chunks, in the order asked."""
         return self._passages.passages(chunk_ids)

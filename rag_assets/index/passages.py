@@ -37,8 +37,7 @@ _PASSAGE = """
 SELECT c.chunk_id, c.doc_id, d.source, d.uri, d.title, c.headings, c.start, c."end", c.page,
        c.text, c.tokens, c.ordinal, d.category, d.language, d.metadata, d.acl, d.modified_at,
        d.valid_from, d.valid_until
-FROM chunks c JOIN documents d USING (doc_id) WHERE c.chunk_id IN ({})
-"""
+FROM chunks c JOIN documents d USING (doc_id) WHERE"""
 
 _DOCUMENT_COLUMNS = [
     "doc_id",
@@ -137,7 +136,7 @@ class PassageStore:
         """The passages of these chunks, in the order asked."""
         found: dict[str, Passage] = {}
         for batch in _batches(chunk_ids):
-            for row in self._rows(_PASSAGE.format(_marks(len(batch))), batch):
+            for row in self._rows(f"{_PASSAGE} c.chunk_id IN ({_marks(len(batch))})", batch):
                 found[row[0]] = _passage(row)
         try:
             return [found[chunk_id] for chunk_id in chunk_ids]
@@ -146,6 +145,12 @@ class PassageStore:
                 f"{self.directory}: no passage for chunk {missing}; run"
                 " `rag-assets reconcile --repair`"
             ) from missing
+
+    def neighbours(self, doc_id: str, ordinal: int, distance: int) -> list[Passage]:
+        """The passages of a document from `distance` places before one to as many behind it."""
+        within = f"{_PASSAGE} c.doc_id = ? AND c.ordinal BETWEEN ? AND ? ORDER BY c.ordinal"
+        rows = self._rows(within, (doc_id, ordinal - distance, ordinal + distance))
+        return [_passage(row) for row in rows]
 
     def document_ids(self, condition: str = "1", values: Sequence[object] = ()) -> list[str]:
         """Documents for which an SQL condition over `documents` holds, by id."""

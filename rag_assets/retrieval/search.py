@@ -21,6 +21,7 @@ from rag_assets.retrieval.scoring import (
     score_hybrid,
     score_one_leg,
 )
+from rag_assets.retrieval.section import widened
 from rag_assets.retrieval.wording import expanded
 
 _POOL = 4  # candidates looked at for each hit wanted, when repeats are collapsed
@@ -57,7 +58,9 @@ def search(
     shown = _chosen(version, scores, request)
     if request.explain:
         _fill_in(scores, version, question, [item.place for item in shown])
-    return _hits(version, scores, shown)
+    hits = _hits(version, scores, shown)
+    section = request.settings.section
+    return widened(version, hits, section, request.k) if section else hits
 
 
 def _fill_in(
@@ -125,7 +128,8 @@ def _chosen(version: OpenVersion, scores: Scores, request: SearchRequest) -> lis
         lengths = np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
         vectors = dict(zip(ranked, found / lengths, strict=True))
     settings = request.settings
-    return arrange(ranked, of_place, vectors, settings.duplicates, settings.per_document, request.k)
+    k = _POOL * request.k if settings.section else request.k  # several may share a section
+    return arrange(ranked, of_place, vectors, settings.duplicates, settings.per_document, k)
 
 
 def _hits(version: OpenVersion, scores: Scores, shown: Sequence[Shown]) -> list[Hit]:

@@ -11,13 +11,23 @@ from rag_assets.parsing import Heading, Page, Unparseable, parse
 LIMIT = 256
 
 
-def chunks_of(text, tokenizer, *, size=256, overlap=32, kind="text/plain", headings=(), pages=()):
+def chunks_of(
+    text,
+    tokenizer,
+    *,
+    size=256,
+    overlap=32,
+    kind="text/plain",
+    headings=(),
+    pages=(),
+    strategy="auto",
+):
     return chunk(
         text,
         media_type=kind,
         headings=headings,
         pages=pages,
-        profile=ChunkProfile(size=size, overlap=overlap),
+        profile=ChunkProfile(strategy=strategy, size=size, overlap=overlap),
         tokenizer=tokenizer,
         max_tokens=LIMIT,
     )
@@ -110,9 +120,12 @@ def test_a_code_block_that_fits_stays_whole(tokenizer):
         pytest.param("- a\n  " * 3_000, id="a broken list"),
     ],
 )
-@pytest.mark.parametrize("kind", ["text/plain", "text/markdown"])
-def test_hostile_text_is_chunked_soundly(text, kind, tokenizer):
-    assert_sound(text, chunks_of(text, tokenizer, kind=kind), LIMIT - 2)
+@pytest.mark.parametrize(
+    ("kind", "strategy"),
+    [("text/plain", "auto"), ("text/markdown", "auto"), ("text/plain", "sentence")],
+)
+def test_hostile_text_is_chunked_soundly(text, kind, strategy, tokenizer):
+    assert_sound(text, chunks_of(text, tokenizer, kind=kind, strategy=strategy), LIMIT - 2)
 
 
 # fmt: off
