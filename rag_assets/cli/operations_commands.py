@@ -1,4 +1,4 @@
-"""Commands for those who run it: metrics, exporter, costs."""
+"""Commands for those who run it: metrics, exporter, costs, upkeep."""
 
 import re
 from pathlib import Path
@@ -104,3 +104,22 @@ def _say_budget(found: dict[str, Any]) -> None:
             f" ${forecast['low']:.4f} to ${forecast['high']:.4f}; {forecast['confidence']}"
             f" confidence, from {forecast['days']} days."
         )
+
+
+@command("upkeep")
+def upkeep(
+    config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Remove what nothing needs any more, compare the live index with its manifest, send alerts."""
+    from rag_assets.notify.upkeep import keep_up
+    from rag_assets.refresh.pipeline import Pipeline
+
+    found = keep_up(Pipeline(load_config(config)))
+    if as_json:
+        print_json(found)
+        return
+    for what, count in found["removed"].items():
+        say(f"  {what:<20} {count} removed")
+    for problem in found["problems"]:
+        say(f"  damaged              {problem}")
+    say(f"  messages             {found['messages_waiting']} wait to be delivered")

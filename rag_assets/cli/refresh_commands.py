@@ -68,7 +68,7 @@ def refresh(
     from rag_assets.defs.execute import Refresher, dagster_instance, failure
     from rag_assets.refresh.pipeline import Options
 
-    options = Options(confirm_deletes, full, tuple(source or ()), accept_quarantine)
+    options = Options(confirm_deletes, full, tuple(source or ()), accept_quarantine, insist=True)
     with dagster_instance(settings) as instance, _progress() as progress:
         receipt = Refresher(settings, instance, progress).refresh(options, full=full)
     problem = failure(receipt)

@@ -42,6 +42,7 @@ from rag_assets.config.operations import (
     EventName,
     NotifyConfig,
     SlackConfig,
+    UpkeepConfig,
     WebhookConfig,
 )
 from rag_assets.config.pipeline import (
@@ -142,6 +143,7 @@ __all__ = [
     "TelegramConfig",
     "TicketsConfig",
     "TokensRerank",
+    "UpkeepConfig",
     "WebConfig",
     "WebhookConfig",
     "Weight",

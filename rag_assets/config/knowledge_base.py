@@ -9,7 +9,7 @@ from rag_assets.config.answering import LlmConfig, ServiceConfig
 from rag_assets.config.base import Section
 from rag_assets.config.connectors import FeedConfig, NotionConfig, RestConfig, WebConfig
 from rag_assets.config.evaluation import EvaluationConfig
-from rag_assets.config.operations import CostsConfig, NotifyConfig
+from rag_assets.config.operations import CostsConfig, NotifyConfig, UpkeepConfig
 from rag_assets.config.pipeline import ChunkingConfig, EmbeddingConfig, IndexConfig
 from rag_assets.config.retrieval import LlmRerank, RetrievalConfig
 from rag_assets.config.sources import (
@@ -65,6 +65,7 @@ class KnowledgeBaseConfig(Section):
     service: ServiceConfig = ServiceConfig()
     notify: NotifyConfig = NotifyConfig()
     costs: CostsConfig = CostsConfig()
+    upkeep: UpkeepConfig = UpkeepConfig()
 
     _path: Path = PrivateAttr(default=Path("knowledge_base.yaml"))
 

@@ -97,3 +97,16 @@ class CostsConfig(Section):
 
     budget_usd: Annotated[float, Field(ge=0)] | None = None
     warn_at: Fraction = 0.8
+
+
+class UpkeepConfig(Section):
+    """How many days is kept what nothing needs any more.
+
+    receipts: of single refreshes, and evaluation reports of removed versions; their sums stay.
+    runs: in Dagster's own storage. removed_sources: what was read of sources that the
+    configuration no longer names.
+    """
+
+    receipts: Annotated[int, Field(ge=1)] = 90
+    runs: Annotated[int, Field(ge=1)] = 90
+    removed_sources: Annotated[int, Field(ge=0)] = 30

@@ -33,6 +33,7 @@ class RefreshConfig(dg.Config):
     audit: bool = False
     sources: list[str] = Field(default_factory=list)
     accept_quarantine: bool = False
+    insist: bool = False
 
 
 def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDefinition]:
@@ -70,6 +71,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
             config.audit,
             tuple(config.sources),
             config.accept_quarantine,
+            config.insist,
         )
         frame, listings = rag.pipeline.raw_documents(context.partition_keys, options)
         held = {

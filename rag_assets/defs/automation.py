@@ -47,6 +47,7 @@ def run_config(names: Names, options: Options) -> dict[str, object]:
         "confirm_deletes": options.confirm_deletes,
         "audit": options.audit,
         "sources": list(options.sources),
+        "insist": options.insist,
         "accept_quarantine": options.accept_quarantine,
     }
     return {"ops": {f"{names.identifier}__raw_documents": {"config": config}}}

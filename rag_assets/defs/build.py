@@ -14,6 +14,7 @@ from rag_assets.defs.automation import build_job, build_schedule, build_sensor
 from rag_assets.defs.checks import build_checks
 from rag_assets.defs.names import Names
 from rag_assets.defs.resources import LakeIOManager, PipelineResource
+from rag_assets.defs.upkeep import build_upkeep
 from rag_assets.errors import ConfigError
 
 
@@ -49,6 +50,7 @@ def config_paths() -> list[Path]:
 def _definitions(config: KnowledgeBaseConfig) -> dg.Definitions:
     names = Names(config.name)
     job = build_job(names)
+    upkeep, upkeep_schedule = build_upkeep(config, names)
     with warnings.catch_warnings():
         # BackfillPolicy.single_run, by which one run covers many partitions, is marked beta.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -57,9 +59,9 @@ def _definitions(config: KnowledgeBaseConfig) -> dg.Definitions:
     return dg.Definitions(
         assets=[*assets, answer_evaluation],
         asset_checks=build_checks(names),
-        jobs=[job, answers_job],
+        jobs=[job, answers_job, upkeep],
         sensors=[build_sensor(config, names, job), *build_alerts(config, names)],
-        schedules=[build_schedule(config, names, job)],
+        schedules=[build_schedule(config, names, job), upkeep_schedule],
         resources={
             names.pipeline: PipelineResource(config_path=str(config.path)),
             names.notify: NotifyResource(config_path=str(config.path)),

@@ -68,11 +68,13 @@ class DenseIndex:
             raise StorageError(
                 f"{directory}: no Chroma database; run `rag-assets reconcile --repair`"
             )
-        client = _client(directory)
+        client = None
         try:
+            client = _client(directory)
             collection = client.get_collection(COLLECTION, embedding_function=None)
         except Exception as error:
-            client.close()
+            if client is not None:
+                client.close()
             raise StorageError(
                 f"{directory}: Chroma cannot open it ({error}); run `rag-assets reconcile --repair`"
             ) from error

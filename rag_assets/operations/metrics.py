@@ -26,6 +26,7 @@ from rag_assets.errors import RagError
 from rag_assets.operations.history import BUCKETS, Totals
 from rag_assets.operations.outcomes import Outcome, finished, outcome, seconds
 from rag_assets.operations.snapshot import Live, Snapshot
+from rag_assets.refresh.breakers import Breakers
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -248,7 +249,17 @@ class PipelineMetrics:
             if state.lag is not None:
                 for quantile, value in zip(("0.5", "1"), state.lag, strict=True):
                     lag.add_metric([*where, quantile], value)
-        yield from (documents, changed, expected, lag)
+        yield from (documents, changed, expected, lag, self._breakers(labels))
+
+    def _breakers(self, labels: list[str]) -> Metric:
+        failures = GaugeMetricFamily(
+            "rag_source_failures", "Listings in a row that failed", None, labels
+        )
+        troubles = Breakers(self._snapshot.config.storage).troubles()
+        for source in self._snapshot.config.sources:
+            count = troubles[source.name].failures if source.name in troubles else 0
+            failures.add_metric([self._name, source.name], count)
+        return failures
 
     def _stores(self) -> Iterator[Metric]:
         size = GaugeMetricFamily("rag_store_bytes", "Bytes on disk", labels=[*_KB, "store"])

@@ -37,6 +37,7 @@ from rag_assets.incremental import Reuse
 from rag_assets.index.build import MANIFEST_TABLE
 from rag_assets.index.versions import Versions
 from rag_assets.lake import Lake
+from rag_assets.refresh.breakers import Breakers, is_local
 from rag_assets.refresh.charging import charging, spared
 from rag_assets.sources import open_source
 from rag_assets.sources.collect import Comparison, collect, compare, list_source
@@ -61,13 +62,15 @@ class Options:
     """How one refresh treats its sources.
 
     audit: distrust change tokens and read everything again. sources: the names to look at, or all.
-    accept_quarantine: let what is in quarantine now hold nothing any more.
+    accept_quarantine: let what is in quarantine now hold nothing any more. insist: ask also a
+    source that failed so often that it is left alone for a while.
     """
 
     confirm_deletes: bool = False
     audit: bool = False
     sources: tuple[str, ...] = ()
     accept_quarantine: bool = False
+    insist: bool = False
 
 
 _KEPT_FOR = timedelta(days=7)
@@ -128,6 +131,10 @@ class Pipeline:
     def encoder(self) -> Encoder:
         """The embedding model, loaded once a process; what a service takes is in the ledger."""
         return self._accounted(None, self._asked)
+
+    @cached_property
+    def _breakers(self) -> Breakers:
+        return Breakers(self.storage)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -194,10 +201,17 @@ class Pipeline:
 
     def _list(self, config: SourceConfig, options: Options) -> Listing:
         previous = self.lake.read("raw_documents", config.partitions)
+        breakers = None if is_local(config) else self._breakers
+        if breakers is not None and not options.insist and (why := breakers.why_open(config.name)):
+            return Listing(config, previous, previous.clear(), None, why)
         try:
             listing = list_source(config, open_source(config))
         except RagError as error:
+            if breakers is not None:
+                breakers.failed(config.name, str(error))
             return Listing(config, previous, previous.clear(), None, str(error))
+        if breakers is not None:
+            breakers.worked(config.name)
         comparison = compare(
             config,
             listing,
