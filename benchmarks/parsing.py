@@ -16,7 +16,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from rag_assets.chunking import chunk
-from rag_assets.cleaning import clean, near_duplicates
+from rag_assets.cleaning import clean, near_duplicates, sketch
 from rag_assets.config import ChunkProfile, FilesConfig
 from rag_assets.parsing import Parsed, ParseLimits, ParseTask, Problem, parse_many
 from rag_assets_tests.parsing import samples
@@ -98,7 +98,7 @@ def main() -> None:
             f"clean, pii {mode}: {total / (time.perf_counter() - started):.2f} MB/s of {total:.1f}"
         )
     started = time.perf_counter()
-    groups = near_duplicates((str(i), parsed.text) for i, parsed in enumerate(texts))
+    groups = near_duplicates((str(i), sketch(parsed.text)) for i, parsed in enumerate(texts))
     print(
         f"near-duplicates: {total / (time.perf_counter() - started):.2f} MB/s, {len(groups)} groups"
     )

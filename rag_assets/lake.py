@@ -112,6 +112,17 @@ class Lake:
             if not file.name.startswith(".")
         )
 
+    def read_table(self, name: str, schema: pl.Schema) -> pl.DataFrame:
+        """A table about all documents; empty when it was never written or has another shape."""
+        found = self._read_file(self.root / f"{name}.parquet", dict(schema))
+        return schema.to_frame() if found is None else found
+
+    def write_table(self, name: str, frame: pl.DataFrame) -> None:
+        """Replace a table about all documents; an unchanged one is not written again."""
+        if not self.read_table(name, frame.schema).equals(frame):
+            path = self.root / f"{name}.parquet"
+            _replace(path, lambda stream: frame.write_parquet(stream, compression="zstd"))
+
     def note_path(self, kind: str, source: str) -> UPath:
         """Where a small JSON file about a source lies, beside the stages."""
         return self.root / kind / f"{source}.json"

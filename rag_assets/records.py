@@ -70,6 +70,7 @@ DOCUMENTS = _schema(
         "problem": pl.String,  # quarantine reason; such a row has no text
         "seconds": pl.Float64,  # that a quarantined document took until it was given up
         "lines": pl.List(pl.UInt64),  # keys of its lines, by which repeated ones are measured
+        "sketch": pl.Binary,  # of its text, by which duplicates are found
         "parsed_title": pl.String,  # `title` is the source's own where it has one
         "parsed_metadata": pl.String,
         "parsed_digest": pl.String,  # of everything that parsing and cleaning found

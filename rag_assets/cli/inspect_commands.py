@@ -56,11 +56,33 @@ def explain(
     say(f"  {found['uri']}")
     for stage, reason in found["stages"].items():
         say(f"  {stage:<10} {reason}")
+    for other in found["same_text"]:
+        say(f"  same text  {other['doc_id']}  {other['uri']}")
     for chunk in found["chunks"]:
         say(
             f"  chunk {chunk['ordinal']:>3} [{chunk['start']}:{chunk['end']}]"
             f" {chunk['tokens']} tokens  {' › '.join(chunk['headings'])}"
         )
+
+
+@command("duplicates")
+def duplicates(
+    config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Documents that say the same, or nearly the same, as others."""
+    from rag_assets.refresh.duplicates import places
+    from rag_assets.refresh.pipeline import Pipeline
+
+    groups = places(Pipeline(load_config(config)))
+    if as_json:
+        print_json({"groups": groups})
+        return
+    for group in groups:
+        say(f"{group['text_group']}  {len(group['documents'])} documents")
+        for document in group["documents"]:
+            say(f"  {document['doc_id']}  {document['uri']}")
+    if not groups:
+        say("No two documents say the same.")
 
 
 class QuarantineAction(StrEnum):

@@ -16,6 +16,7 @@ from rag_assets.defs.resources import PipelineResource
 from rag_assets.errors import GateRefused
 from rag_assets.refresh import judge, report_tables
 from rag_assets.refresh.candidate import account, make_candidate
+from rag_assets.refresh.duplicates import text_groups
 from rag_assets.refresh.pipeline import Options
 from rag_assets.refresh.quarantine import accept_quarantine, quarantined
 from rag_assets.refresh.settle import settle
@@ -215,6 +216,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
                 "dagster/row_count": manifest.chunks,
                 "model": manifest.embedding_model,
                 "documents_accounted": table(list(asdict(counts)), [list(asdict(counts).values())]),
+                "documents_with_duplicates": text_groups(rag.pipeline).height,
                 "quarantined": len(bad),
                 "quarantine": table(
                     QUARANTINE_SHOWN, [[row[n] for n in QUARANTINE_SHOWN] for row in bad[:50]]

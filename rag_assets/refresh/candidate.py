@@ -17,6 +17,7 @@ from rag_assets.index.build import (
 )
 from rag_assets.index.passages import PassageStore
 from rag_assets.records import MANIFEST, digest_of
+from rag_assets.refresh.duplicates import link_duplicates, with_groups
 from rag_assets.refresh.pipeline import Pipeline
 
 
@@ -31,6 +32,7 @@ class Candidate:
 
 def wanted_version(pipeline: Pipeline) -> Wanted:
     """What the next version shall hold: everything healthy in the lake, as lazy frames."""
+    groups = link_duplicates(pipeline)
     lake, every = pipeline.lake, pipeline.partitions
     documents = lake.scan("documents", every).filter(pl.col("problem").is_null())
     chunks = lake.scan("chunks", every)
@@ -40,7 +42,7 @@ def wanted_version(pipeline: Pipeline) -> Wanted:
         state=pl.concat_str("state", "_cut", separator="|")
     )
     return Wanted(
-        documents=documents.drop("_cut"),
+        documents=with_groups(documents.drop("_cut"), groups),
         chunks=chunks,
         manifest=embedded.select(MANIFEST.names()).sort("chunk_id"),
         partitions=_partition_digests(embedded),

@@ -10,6 +10,7 @@ from rag_assets.cleaning.documents import document_recipe
 from rag_assets.errors import BadRequest
 from rag_assets.index.passages import PassageStore
 from rag_assets.refresh import evidence
+from rag_assets.refresh.duplicates import places
 from rag_assets.refresh.pipeline import Pipeline
 
 
@@ -70,6 +71,12 @@ def explain_document(pipeline: Pipeline, uri_or_id: str) -> dict[str, Any]:
         "content_hash": row["content_hash"],
         "token": row["token"],
         "stages": stages,
+        "same_text": [
+            other
+            for group in places(pipeline, doc_id)
+            for other in group["documents"]
+            if other["doc_id"] != doc_id
+        ],
         "chunks": chunks.sort("ordinal")
         .select("chunk_id", "ordinal", "start", "end", "tokens", "headings", "page")
         .to_dicts(),

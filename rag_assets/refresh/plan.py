@@ -15,6 +15,7 @@ from rag_assets.cleaning.documents import MADE_OF, made_of, measuring_key
 from rag_assets.cleaning.measured import read_measured
 from rag_assets.index.build import read_held
 from rag_assets.records import digest_of
+from rag_assets.refresh.duplicates import grouped_state, text_groups
 from rag_assets.refresh.pipeline import Listing, Options, Pipeline
 from rag_assets.sources.collect import ATTRIBUTES
 
@@ -144,7 +145,11 @@ def _behind(pipeline: Pipeline) -> dict[str, pl.DataFrame]:
         )
     )
     right = embedded.filter(pl.col("model") == pipeline.model)
-    wanted = cut.with_columns(state=pl.concat_str("state", "fingerprint", separator="|"))
+    wanted = (
+        cut.with_columns(state=pl.concat_str("state", "fingerprint", separator="|"))
+        .join(text_groups(pipeline), on="doc_id", how="left")
+        .with_columns(state=grouped_state())
+    )
     parts = ["doc_id", "partition"]
     return {
         "to parse": _difference(

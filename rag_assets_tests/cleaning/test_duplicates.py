@@ -3,9 +3,14 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_assets.cleaning import near_duplicates
+from rag_assets.cleaning import sketch
+from rag_assets.cleaning.duplicates import near_duplicates as of_sketches
 
 WORDS = [f"{a}{b}" for a in "bcdfghjklmnp" for b in ("al", "en", "ir", "ot", "um")]
+
+
+def near_duplicates(texts, **settings):
+    return of_sketches([(name, sketch(text)) for name, text in texts], **settings)
 
 
 def prose(seed, length=200):

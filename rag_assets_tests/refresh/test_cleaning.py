@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from rag_assets.errors import StorageError
+from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.lake import Lake
+from rag_assets.refresh.duplicates import places
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets.refresh.plan import plan_refresh
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
@@ -194,3 +196,43 @@ def test_another_policy_is_a_change_of_its_source_only(small: SmallBase) -> None
     small.settings["sources"][0]["pii"] = {"mode": "redact", "entities": ["phone"]}
     small.refresh()
     assert "ada@example.org or call [PHONE]" in texts(small)["docs/desk.md"]
+
+
+def groups(base: SmallBase) -> list[list[str]]:
+    found = places(Pipeline(base.configure()))
+    return [[document["doc_id"] for document in group["documents"]] for group in found]
+
+
+def test_documents_that_say_the_same_are_linked_for_those_who_may_read_both(
+    small: SmallBase, tmp_path: Path
+) -> None:
+    for name in ("secret", "open"):
+        (small.root / name).mkdir()
+    small.settings["sources"] += [
+        {"name": "open", "type": "files", "path": "./open", "buckets": 2},
+        {"name": "secret", "type": "files", "path": "./secret", "buckets": 2, "acl": ["board"]},
+    ]
+    small.fill(3)
+    for place in (small.documents, small.root / "open", small.root / "secret"):
+        (place / "copy.md").write_text(document("laptop") + "\nOne more word.\n")
+    receipt = small.refresh()
+    assert receipt["documents"]["added"] == 6
+    assert groups(small) == [["docs/copy.md", "docs/laptop.md", "open/copy.md"]]
+    with KnowledgeBase.open(small.path) as knowledge_base:
+        [found] = knowledge_base.search("laptop rule 0", k=1, where={"source": "open"}) or [None]
+        group = found.metadata["text_group"]
+        linked = knowledge_base.search("laptop", k=50, where={"text_group": group})
+        everywhere = {hit.doc_id for hit in linked} | {p.doc_id for h in linked for p in h.also_at}
+        assert everywhere == {"docs/copy.md", "docs/laptop.md", "open/copy.md"}
+        secret = knowledge_base.search("laptop", k=50, where={"source": "secret"})
+        assert all("text_group" not in hit.metadata for hit in secret)
+    assert plan_refresh(Pipeline(small.configure())).empty
+    # Without the others a text is in one place only; nothing is embedded for it.
+    small.write("copy.md", document("canteen"))
+    (small.root / "open" / "copy.md").unlink()
+    receipt = small.refresh(confirm_deletes=True)
+    assert groups(small) == []
+    with KnowledgeBase.open(small.path) as knowledge_base:
+        hits = knowledge_base.search("laptop", k=50)
+        assert all("text_group" not in hit.metadata for hit in hits)
+    assert plan_refresh(Pipeline(small.configure())).empty
