@@ -17,7 +17,7 @@ import polars as pl
 from upath import UPath
 
 from rag_assets.errors import StorageError
-from rag_assets.records import CHUNKS, DOCUMENTS, EMBEDDINGS, RAW_DOCUMENTS
+from rag_assets.records import CHUNKS, DOCUMENTS, EMBEDDINGS, RAW_DOCUMENTS, digest_of
 
 STAGES: dict[str, pl.Schema] = {
     "raw_documents": RAW_DOCUMENTS,
@@ -122,6 +122,20 @@ class Lake:
         if not self.read_table(name, frame.schema).equals(frame):
             path = self.root / f"{name}.parquet"
             _replace(path, lambda stream: frame.write_parquet(stream, compression="zstd"))
+
+    def stamp(self, stage: str, partitions: Iterable[str]) -> str | None:
+        """Changes when one of these partitions is written; None where files do not tell."""
+        found = []
+        for partition in partitions:
+            path = self.path(stage, partition)
+            if not isinstance(path, Path):
+                return None
+            try:
+                status = path.stat()
+                found.append(f"{partition} {status.st_mtime_ns} {status.st_size} {status.st_ino}")
+            except FileNotFoundError:
+                found.append(partition)
+        return digest_of(*found)
 
     def note_path(self, kind: str, source: str) -> UPath:
         """Where a small JSON file about a source lies, beside the stages."""

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
+import polars as pl
 
 ALIKE = 0.8  # resemblance from which two texts are one
 _PERMUTATIONS = 128
@@ -96,8 +97,8 @@ def _band_keys(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for place in range(_ROWS):
         keys = (keys << np.uint64(8)) | bands[:, :, place]
     keys |= np.arange(_BANDS, dtype=np.uint64) << np.uint64(8 * _ROWS)
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    return keys, (counts[inverse] > 1).reshape(keys.shape)
+    shared = pl.Series(keys.ravel()).is_duplicated().to_numpy()
+    return keys, shared.reshape(keys.shape)
 
 
 def _shingles(text: str) -> list[str]:
