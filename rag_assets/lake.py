@@ -125,7 +125,7 @@ class Lake:
 
     def stamp(self, stage: str, partitions: Iterable[str]) -> str | None:
         """Changes when one of these partitions is written; None where files do not tell."""
-        found = []
+        found: list[str] = []
         for partition in partitions:
             path = self.path(stage, partition)
             if not isinstance(path, Path):
