@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, cast, overload
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast, overload
 
 from rag_assets.config import (
     KnowledgeBaseConfig,
@@ -20,14 +20,30 @@ from rag_assets.config import (
 from rag_assets.costs import Budget, Entry, Ledger, charged_to
 from rag_assets.costs.ledger import now
 from rag_assets.errors import BadRequest
-from rag_assets.retrieval.base import Hit, Mode, SearchRequest
+from rag_assets.retrieval.base import MAX_K, Hit, Mode, SearchRequest
 
 if TYPE_CHECKING:
     from rag_assets.answering.answer import Answerer
     from rag_assets.answering.base import Answer, AnswerPart
+    from rag_assets.answering.condense import Condenser, Standalone, Turn
+    from rag_assets.answering.confidence import Calibration
     from rag_assets.embedding.base import Encoder
     from rag_assets.index.live import LiveIndex
     from rag_assets.retrieval.aids import Aids
+
+_SPARE = 3  # passages looked at for an answer, for each that is used
+
+
+class SearchOptions(TypedDict, total=False):
+    """How to search; what is missing or None is as the knowledge base's configuration says."""
+
+    k: int | None
+    where: Mapping[str, object] | None
+    groups: Sequence[str] | None
+    version: int | None
+    mode: Mode | None
+    weights: Mapping[str, float] | None
+    category: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,79 +131,109 @@ class KnowledgeBase:
     def answer(
         self,
         question: str,
-        k: int | None = None,
-        where: Mapping[str, object] | None = None,
-        groups: Sequence[str] | None = None,
-        version: int | None = None,
-        mode: Mode | None = None,
+        *,
         stream: Literal[False] = False,
+        history: "Sequence[Turn]" = (),
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
     ) -> "Answer": ...
     @overload
     def answer(
         self,
         question: str,
-        k: int | None = None,
-        where: Mapping[str, object] | None = None,
-        groups: Sequence[str] | None = None,
-        version: int | None = None,
-        mode: Mode | None = None,
         *,
         stream: Literal[True],
+        history: "Sequence[Turn]" = (),
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
     ) -> "Iterator[AnswerPart]": ...
     def answer(
         self,
         question: str,
-        k: int | None = None,
-        where: Mapping[str, object] | None = None,
-        groups: Sequence[str] | None = None,
-        version: int | None = None,
-        mode: Mode | None = None,
+        *,
         stream: bool = False,
+        history: "Sequence[Turn]" = (),
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
     ) -> "Answer | Iterator[AnswerPart]":
         """A cited answer; with `stream`, an iterator of its parts, the last with the answer.
 
-        Arguments as for `search`. Raises: what `search` raises, LlmError.
+        history: the conversation so far, `{"role": "user" or "assistant", "content": …}`, for a
+        follow-up question. explain: name every passage that was used, with its scores. options: as
+        for `search`. Raises: what `search` raises, LlmError.
         """
-        found = self.search(question, k, where, groups, version, mode)
+        asked = self._condenser.standalone(question, history)
+        found = self._found(asked.question, options)
+        arguments = self._arguments(asked, found, options)
+        finish = _Finish(question, asked, found, explain, self._booked)
         if stream:
-            parts = self._answerer.stream(question, found, found.index_version)
-            return (self._timed_part(part, found) for part in parts)
-        return self._timed(self._answerer.answer(question, found, found.index_version), found)
+            return (finish.part(part) for part in self._answerer.stream(*arguments))
+        return finish.answer(self._answerer.answer(*arguments))
 
     async def aanswer(
         self,
         question: str,
-        k: int | None = None,
-        where: Mapping[str, object] | None = None,
-        groups: Sequence[str] | None = None,
-        version: int | None = None,
-        mode: Mode | None = None,
+        *,
+        history: "Sequence[Turn]" = (),
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
     ) -> "Answer":
         """`answer`, without blocking the event loop."""
-        arguments = (question, k, where, groups, version, mode)
-        found = await asyncio.to_thread(self.search, *arguments)
-        answer = await self._answerer.aanswer(question, found, found.index_version)
-        return self._timed(answer, found)
+        asked, found = await self._afound(question, history, options)
+        arguments = await asyncio.to_thread(self._arguments, asked, found, options)
+        finish = _Finish(question, asked, found, explain, self._booked)
+        return finish.answer(await self._answerer.aanswer(*arguments))
 
     async def astream(
         self,
         question: str,
-        k: int | None = None,
-        where: Mapping[str, object] | None = None,
-        groups: Sequence[str] | None = None,
-        version: int | None = None,
-        mode: Mode | None = None,
+        *,
+        history: "Sequence[Turn]" = (),
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
     ) -> "AsyncIterator[AnswerPart]":
         """`answer(stream=True)`, without blocking the event loop."""
-        arguments = (question, k, where, groups, version, mode)
-        found = await asyncio.to_thread(self.search, *arguments)
-        async for part in self._answerer.astream(question, found, found.index_version):
-            yield self._timed_part(part, found)
+        asked, found = await self._afound(question, history, options)
+        arguments = await asyncio.to_thread(self._arguments, asked, found, options)
+        finish = _Finish(question, asked, found, explain, self._booked)
+        async for part in self._answerer.astream(*arguments):
+            yield finish.part(part)
 
-    def _timed(self, answer: "Answer", found: SearchResult) -> "Answer":
-        """The answer with the time of its search, and in the ledger."""
-        model, usage = answer.model, answer.usage
-        if usage.total_tokens:
+    @property
+    def prompt_version(self) -> str:
+        """Of the instructions that answers are written by."""
+        return self._answerer.prompt_version
+
+    def _found(self, question: str, options: SearchOptions) -> SearchResult:
+        """More passages than are wanted, so that near copies can be left out."""
+        more = SearchOptions(**options)
+        more["k"] = min(_SPARE * self._wanted(options), MAX_K)
+        return self.search(question, **more)
+
+    async def _afound(
+        self, question: str, history: "Sequence[Turn]", options: SearchOptions
+    ) -> "tuple[Standalone, SearchResult]":
+        asked = await self._condenser.astandalone(question, history)
+        return asked, await asyncio.to_thread(self._found, asked.question, options)
+
+    def _wanted(self, options: SearchOptions) -> int:
+        k = options.get("k")
+        return self.config.retrieval.k if k is None else k
+
+    def _arguments(
+        self, asked: "Standalone", found: SearchResult, options: SearchOptions
+    ) -> "tuple[str, SearchResult, int, int, Calibration]":
+        """What the answerer is called with."""
+        version = found.index_version
+        return (asked.question, found, version, self._wanted(options), self._calibration(version))
+
+    def _booked(self, answer: "Answer") -> "Answer":
+        """The same answer, with what it cost in the ledger."""
+        paid = answer.cost_usd - sum(reply.cost_usd for reply in answer.withheld)
+        calls = [(reply.model, reply.usage, reply.cost_usd) for reply in answer.withheld]
+        if answer.model != "extractive" and answer.usage.total_tokens:
+            calls.append((answer.model, answer.usage, paid))
+        for model, usage, usd in calls:
             self.ledger.add(
                 Entry(
                     now(),
@@ -196,15 +242,10 @@ class KnowledgeBase:
                     charged_to.get(),
                     tokens=usage.prompt_tokens,
                     completion_tokens=usage.completion_tokens,
-                    usd=answer.cost_usd,
+                    usd=usd,
                 )
             )
-        return replace(answer, timings={"search": found.milliseconds, **answer.timings})
-
-    def _timed_part(self, part: "AnswerPart", found: SearchResult) -> "AnswerPart":
-        if part.answer is None:
-            return part
-        return replace(part, answer=self._timed(part.answer, found))
+        return answer
 
     @cached_property
     def ledger(self) -> "Ledger":
@@ -225,6 +266,11 @@ class KnowledgeBase:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _calibration(self, version: int) -> "Calibration":
+        from rag_assets.answering.confidence import UNCALIBRATED
+
+        return UNCALIBRATED
 
     @cached_property
     def _trust(self) -> dict[str, float]:
@@ -267,7 +313,14 @@ class KnowledgeBase:
         refusal = None
         if self.config.costs.budget_usd is not None:
             refusal = Budget(self.config.costs, self.ledger).refusal
-        return Answerer(self.config.llm, self._encoder.encode, refusal)
+        return Answerer(self.config.llm, self._encoder.encode, self._trust, refusal)
+
+    @cached_property
+    def _condenser(self) -> "Condenser":
+        from rag_assets.answering.condense import Condenser
+        from rag_assets.answering.models import open_models
+
+        return Condenser(self.config.llm, open_models(self.config.llm)[0])
 
 
 def search(query: str, **options: object) -> SearchResult:
@@ -301,3 +354,29 @@ def _default() -> KnowledgeBase:
 @cache
 def _opened(path: Path) -> KnowledgeBase:
     return KnowledgeBase.open(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    """Adds to an answer what happened before it was written."""
+
+    question: str
+    asked: "Standalone"
+    found: SearchResult
+    explain: bool
+    booked: "Callable[[Answer], Answer]"
+
+    def answer(self, answer: "Answer") -> "Answer":
+        rewritten = self.asked.question if self.asked.question != self.question else None
+        return self.booked(
+            replace(
+                answer,
+                timings={"search": self.found.milliseconds, **answer.timings},
+                cost_usd=answer.cost_usd + self.asked.cost_usd,
+                standalone_question=rewritten,
+                passages=answer.passages if self.explain else (),
+            )
+        )
+
+    def part(self, part: "AnswerPart") -> "AnswerPart":
+        return part if part.answer is None else replace(part, answer=self.answer(part.answer))

@@ -1,7 +1,7 @@
 """The contract of this room: an answer, its citations, and the parts it is streamed in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,39 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class UsedPassage:
+    """A passage that the model was given, under its number, with how it was found."""
+
+    number: int
+    doc_id: str
+    chunk_id: str
+    rank: int
+    score: float
+    signals: Mapping[str, float]
+    parts: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A reply that was paid for and not shown."""
+
+    model: str
+    usage: Usage
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer and everything one needs to judge it.
 
-    confidence: 0 to 1. needs_review: a person should look before anyone relies on it. abstained:
-    the knowledge base does not say. degraded: the configured model failed, `problem` says how, and
-    the built-in one answered. dropped_citations: numbers the model cited that did not hold.
-    timings: milliseconds by phase.
+    confidence: 0 to 1; calibrated: learnt on the knowledge base's eval set, not assumed.
+    needs_review: a person should look before anyone relies on it. abstained: the knowledge base
+    does not say. degraded: the configured model failed, `problem` says how, and the built-in one
+    answered. dropped_citations: numbers the model cited that did not hold. unproven_claims:
+    sentences at which no citation holds. removed_links: links it wrote that stand in no passage it
+    cites. standalone_question: what was asked instead of a follow-up question. passages: what the
+    model was given, where it was asked to explain. withheld: replies that could not be shown; their
+    cost is part of cost_usd. timings: milliseconds by phase.
     """
 
     text: str
@@ -59,7 +85,13 @@ class Answer:
     degraded: bool = False
     problem: str | None = None
     dropped_citations: int = 0
+    unproven_claims: int = 0
+    removed_links: int = 0
     prompt_version: str = ""
+    calibrated: bool = False
+    standalone_question: str | None = None
+    passages: tuple[UsedPassage, ...] = ()
+    withheld: tuple[Withheld, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """The answer as plain JSON types."""
@@ -80,11 +112,14 @@ class Answer:
                 for citation in self.citations
             ],
             "confidence": round(self.confidence, 4),
+            "calibrated": self.calibrated,
             "needs_review": self.needs_review,
             "abstained": self.abstained,
             "degraded": self.degraded,
             "problem": self.problem,
             "dropped_citations": self.dropped_citations,
+            "unproven_claims": self.unproven_claims,
+            "removed_links": self.removed_links,
             "index_version": self.index_version,
             "model": self.model,
             "prompt_version": self.prompt_version,
@@ -94,6 +129,8 @@ class Answer:
                 "total_tokens": self.usage.total_tokens,
             },
             "cost_usd": self.cost_usd,
+            "standalone_question": self.standalone_question,
+            "passages": [asdict(passage) for passage in self.passages],
             "timings": {name: round(ms, 3) for name, ms in self.timings.items()},
         }
 

@@ -21,41 +21,52 @@ class Checked:
     """A text with only the citations that hold, and how many did not.
 
     support: the mean share of the cited claims' words that stand in their quotes, 0 to 1.
+    unproven: sentences at which no citation holds. removed_links: links and images taken out, of
+    which no cited passage holds any.
     """
 
     text: str
     citations: tuple[Citation, ...]
     dropped: int
     support: float
+    unproven: int = 0
+    removed_links: int = 0
 
 
-def check_citations(text: str, sources: Sequence[Source]) -> Checked:
+def check_citations(text: str, sources: Sequence[Source], *, drop: bool = False) -> Checked:
     """Verify every [n] of an answer against the passages it was given.
 
     A number without a passage, or whose passage says nothing of the sentence it stands at, is taken
-    out of the text and counted. `[1, 2]` is read as `[1][2]`.
+    out of the text and counted. `[1, 2]` is read as `[1][2]`. drop: sentences at which no citation
+    holds are taken out as well.
     """
     text = spelled_out(text)
     numbered = {source.number: source for source in sources}
     best: dict[int, tuple[float, Citation]] = {}
     kept_marks: list[tuple[int, int]] = []
     supports: list[float] = []
+    proven: set[tuple[int, int]] = set()
     dropped = 0
-    for claim, mark, span in _claims(text):
+    claims = list(_claims(text))
+    for claim, mark, span in _marks(text, claims):
         source = numbered.get(mark)
-        quoted = None if source is None else _quote(claim, source)
+        quoted = None if source is None else _quote(text[claim[0] : claim[1]], source)
         if quoted is None:
             dropped += 1
             continue
+        proven.add(claim)
         kept_marks.append(span)
         supports.append(quoted[0])
         if mark not in best or quoted[0] > best[mark][0]:
             best[mark] = quoted
+    unproven = [c for c in claims if c not in proven and terms(_unmarked(text, c))]
+    shown = _without_other_marks(text, kept_marks, unproven if drop else [])
     return Checked(
-        _without_other_marks(text, kept_marks),
+        shown,
         tuple(citation for _, (_, citation) in sorted(best.items())),
         dropped,
         sum(supports) / len(supports) if supports else 0.0,
+        len(unproven),
     )
 
 
@@ -92,25 +103,37 @@ class MarkFilter:
         return _MARK.sub(kept, spelled_out(text))
 
 
-def _claims(text: str) -> Iterator[tuple[str, int, tuple[int, int]]]:
-    """(claim, number, span of the mark) of every mark; the claim is the text it stands behind."""
-    previous = ""
+def _claims(text: str) -> Iterator[tuple[int, int]]:
+    """The spans of the sentences and lines of an answer; together they are all of it."""
     start = 0
-    for end in [*(match.start() for match in _CLAIM_END.finditer(text)), len(text)]:
-        piece = text[start:end]
-        words = _MARK.sub("", piece).strip()
-        for match in _MARK.finditer(piece):
-            # "… thirty days. [1]": the mark stands after the full stop of its claim.
-            before = _MARK.sub("", piece[: match.start()]).strip()
-            claim = words if before else previous
-            yield claim, int(match.group(1)), (start + match.start(), start + match.end())
-        previous = words or previous
+    for end in [*(match.end() for match in _CLAIM_END.finditer(text)), len(text)]:
+        if end > start:
+            yield start, end
         start = end
+
+
+def _marks(
+    text: str, claims: Sequence[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], int, tuple[int, int]]]:
+    """(span of the claim, number, span of the mark) of every mark."""
+    previous = None
+    for start, end in claims:
+        for match in _MARK.finditer(text, start, end):
+            # "… thirty days. [1]": the mark stands after the full stop of its claim.
+            before = _unmarked(text, (start, match.start())).strip()
+            claim = (start, end) if before or previous is None else previous
+            yield claim, int(match.group(1)), match.span()
+        if _unmarked(text, (start, end)).strip():
+            previous = (start, end)
+
+
+def _unmarked(text: str, span: tuple[int, int]) -> str:
+    return _MARK.sub("", text[span[0] : span[1]])
 
 
 def _quote(claim: str, source: Source) -> tuple[float, Citation] | None:
     """The sentence of a passage that says most of a claim, or None if none says enough."""
-    wanted = set(terms(plain(claim)))
+    wanted = set(terms(plain(_MARK.sub("", claim))))
     context = set(terms(" ".join((source.title, *source.heading))))
     rated = []
     for sentence in sentences(source.text):
@@ -136,7 +159,20 @@ def _quote(claim: str, source: Source) -> tuple[float, Citation] | None:
     )
 
 
-def _without_other_marks(text: str, kept: Sequence[tuple[int, int]]) -> str:
+def _without_other_marks(
+    text: str, kept: Sequence[tuple[int, int]], left_out: Sequence[tuple[int, int]]
+) -> str:
+    """The text with the marks that hold only, and without the claims to leave out."""
     spans = set(kept)
-    shown = _MARK.sub(lambda match: match.group() if match.span() in spans else "", text)
+    pieces, position = [], 0
+    for start, end in (*left_out, (len(text), len(text))):
+        for match in _MARK.finditer(text, position, start):
+            pieces.append(text[position : match.start()])
+            pieces.append(match.group() if match.span() in spans else "")
+            position = match.end()
+        pieces.append(text[position:start])
+        # Marks of the claim before may stand at the beginning of one that is left out.
+        pieces += [m.group() + " " for m in _MARK.finditer(text, start, end) if m.span() in spans]
+        position = end
+    shown = "".join(pieces)
     return re.sub(r"[ \t]+([.,;:!?])", r"\1", re.sub(r"[ \t]{2,}", " ", shown)).strip()

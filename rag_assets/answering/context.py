@@ -1,14 +1,19 @@
 """Which passages go to the model: whole ones, best first, within a budget of tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rag_assets.errors import BadRequest
+from rag_assets.index.lexical import terms
 from rag_assets.retrieval.base import Hit
 
 CountTokens = Callable[[str], int]
 
-_FRAME_TOKENS = 24  # the delimiters and the title line around one passage
+_FRAME_TOKENS = 48  # the delimiters and the title line around one passage
+_LINE_TOKENS = 6  # the mark before each of its lines
+_ALIKE = 0.7  # share of the shorter one's words from which two passages are variants of one text
+_FEWEST = 8  # words below which passages are alike by accident
+_VARIANTS = 2  # of one text that come before other texts: two that differ in what matters are seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Source:
     text: str
     rank: int
     score: float
+    source: str = ""
 
 
 def pack(hits: Sequence[Hit], budget: int, count_tokens: CountTokens) -> list[Source]:
@@ -45,16 +51,52 @@ def pack(hits: Sequence[Hit], budget: int, count_tokens: CountTokens) -> list[So
     packed: list[Source] = []
     for hit in hits:
         sources = _merged([*chosen, hit])
-        if sum(count_tokens(source.text) + _FRAME_TOKENS for source in sources) <= budget:
+        if sum(_needed(source.text, count_tokens) for source in sources) <= budget:
             chosen.append(hit)
             packed = sources
     if hits and not packed:
-        needed = count_tokens(hits[0].text) + _FRAME_TOKENS
+        needed = _needed(hits[0].text, count_tokens)
         raise BadRequest(
             f"llm.max_context_tokens leaves {budget} tokens for passages, but the best one needs"
             f" {needed}; set it to {2 * needed} or more, or make chunks smaller"
         )
     return packed
+
+
+def _needed(text: str, count_tokens: CountTokens) -> int:
+    return count_tokens(text) + _FRAME_TOKENS + _LINE_TOKENS * (text.count("\n") + 1)
+
+
+def distinct(hits: Sequence[Hit], trust: Mapping[str, float], limit: int) -> list[Hit]:
+    """`limit` hits, best first, among which few say nearly the same.
+
+    Passages of different documents that share most words are variants of one text. Of each text the
+    two best of the most trusted sources come first and the others after everything else, so that a
+    crowd of variants cannot fill the context. trust: by source; 1 if missing.
+    """
+    texts: list[list[tuple[str, frozenset[str]]]] = []
+    ahead: list[Hit] = []
+    behind: list[Hit] = []
+    for hit in sorted(hits, key=lambda hit: (-trust.get(hit.source, 1.0), hit.rank)):
+        own = (hit.doc_id, frozenset(terms(hit.text)))
+        variants = next((text for text in texts if any(_alike(own, one) for one in text)), None)
+        if variants is None:
+            variants = []
+            texts.append(variants)
+        variants.append(own)
+        (ahead if len(variants) <= _VARIANTS else behind).append(hit)
+    ranked = [*sorted(ahead, key=_rank), *sorted(behind, key=_rank)]
+    return sorted(ranked[:limit], key=_rank)
+
+
+def _rank(hit: Hit) -> int:
+    return hit.rank
+
+
+def _alike(first: tuple[str, frozenset[str]], second: tuple[str, frozenset[str]]) -> bool:
+    smaller = min(len(first[1]), len(second[1]))
+    shared = len(first[1] & second[1])
+    return first[0] != second[0] and smaller >= _FEWEST and shared >= _ALIKE * smaller
 
 
 def _merged(hits: Sequence[Hit]) -> list[Source]:
@@ -90,4 +132,5 @@ def _source(hit: Hit) -> Source:
         text=hit.text,
         rank=hit.rank,
         score=hit.score,
+        source=hit.source,
     )

@@ -31,24 +31,6 @@ _ASKING = frozenset(
 _ENOUGH_MEANING = 0.45  # cosine from which a sentence answers whatever its words
 
 
-_encoders: dict[str, Encode] = {}
-
-
-def register_encoder(encode: Encode) -> str:
-    """A name under which `extractive/NAME` compares sentences by meaning with this encoder.
-
-    litellm's table of providers belongs to the process, and so does this one.
-    """
-    name = f"encoder-{id(encode):x}"
-    _encoders[name] = encode
-    return name
-
-
-def registered_encoder(name: str) -> Encode | None:
-    """The encoder of this name; None means that words alone are compared."""
-    return _encoders.get(name)
-
-
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     passage: PromptPassage

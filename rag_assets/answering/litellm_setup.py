@@ -1,4 +1,4 @@
-"""litellm, made safe to import: offline, silent, and with the built-in answerer registered."""
+"""litellm, made safe to import: offline and silent."""
 
 import logging
 import os
@@ -8,8 +8,6 @@ from types import ModuleType
 # Set before the import: without the first it fetches a price map and, offline, stalls for seconds.
 _ENVIRONMENT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}
 
-EXTRACTIVE = "extractive"
-
 
 @cache
 def load_litellm() -> ModuleType:
@@ -18,8 +16,6 @@ def load_litellm() -> ModuleType:
         os.environ.setdefault(name, value)
     import litellm
 
-    from rag_assets.answering.provider import ExtractiveProvider
-
     litellm.telemetry = False
     litellm.suppress_debug_info = True
     litellm.drop_params = True  # a parameter that a provider lacks is left out, not an error
@@ -27,8 +23,4 @@ def load_litellm() -> ModuleType:
     litellm.disable_hf_tokenizer_download = True
     for logger in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
-    litellm.custom_provider_map = [
-        *(litellm.custom_provider_map or []),
-        {"provider": EXTRACTIVE, "custom_handler": ExtractiveProvider()},
-    ]
     return litellm

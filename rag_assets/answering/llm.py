@@ -10,15 +10,14 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
 from rag_assets.answering.base import Usage
-from rag_assets.answering.extractive import Encode, register_encoder
-from rag_assets.answering.litellm_setup import EXTRACTIVE, load_litellm
+from rag_assets.answering.litellm_setup import load_litellm
 from rag_assets.answering.llm_errors import Problem, problem_of
-from rag_assets.answering.prompt import Message
+from rag_assets.answering.models import Completion
+from rag_assets.answering.prompt import Message, Prompt
 from rag_assets.config import LlmConfig
 from rag_assets.errors import LlmError
 
@@ -29,35 +28,20 @@ _LONGEST_RETRY_AFTER = 5.0  # seconds; a provider that asks for more is not wait
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What a model wrote, which model, and what it cost."""
-
-    text: str
-    model: str
-    usage: Usage
-    cost_usd: float
-
-
 class LanguageModel:
     """One model behind litellm. Safe to use from any thread and any event loop.
 
     Raises from every call: LlmError, one sentence without secrets.
     """
 
-    def __init__(
-        self, config: LlmConfig, model: str | None = None, encode: Encode | None = None
-    ) -> None:
+    def __init__(self, config: LlmConfig, model: str | None = None) -> None:
         self.name = model or config.model
         self._config = config
         self._own_server = model is None or model == config.model
-        self._route = self.name
-        if self.name == EXTRACTIVE:
-            self._route += "/words" if encode is None else f"/{register_encoder(encode)}"
 
     def check(self) -> None:
         """Raise LlmError when a key that the model needs is not set; calls nothing."""
-        if self.name == EXTRACTIVE or self._api_key() is not None:
+        if self._api_key() is not None:
             return
         found = load_litellm().validate_environment(self.name)
         if not found["keys_in_environment"] and found["missing_keys"]:
@@ -76,26 +60,26 @@ class LanguageModel:
         """Tokens of a text by the model's tokenizer, or by the nearest one shipped with litellm."""
         return int(load_litellm().token_counter(model=self.name, text=text))
 
-    def complete(self, messages: Sequence[Message]) -> Completion:
+    def complete(self, prompt: Prompt) -> Completion:
         """The whole reply."""
-        return _on_loop(self._complete(messages)).result()
+        return _on_loop(self._complete(prompt.messages)).result()
 
-    async def acomplete(self, messages: Sequence[Message]) -> Completion:
+    async def acomplete(self, prompt: Prompt) -> Completion:
         """The whole reply, without blocking the caller's event loop."""
-        return await asyncio.wrap_future(_on_loop(self._complete(messages)))
+        return await asyncio.wrap_future(_on_loop(self._complete(prompt.messages)))
 
-    def stream(self, messages: Sequence[Message]) -> Iterator[str | Completion]:
+    def stream(self, prompt: Prompt) -> Iterator[str | Completion]:
         """The reply piece by piece, then the completion."""
-        pieces = self._stream(messages)
+        pieces = self._stream(prompt.messages)
         try:
             while (piece := _on_loop(_next(pieces)).result()) is not None:
                 yield piece
         finally:
             _on_loop(pieces.aclose()).result()
 
-    async def astream(self, messages: Sequence[Message]) -> AsyncIterator[str | Completion]:
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Completion]:
         """`stream`, without blocking the caller's event loop."""
-        pieces = self._stream(messages)
+        pieces = self._stream(prompt.messages)
         try:
             while (piece := await asyncio.wrap_future(_on_loop(_next(pieces)))) is not None:
                 yield piece
@@ -152,14 +136,13 @@ class LanguageModel:
         options: dict[str, Any] = {"stream_options": {"include_usage": True}} if stream else {}
         if self._own_server and self._config.api_base:
             options["api_base"] = self._config.api_base
-        if self.name != EXTRACTIVE:
-            options["api_key"] = self._api_key()
-            options["temperature"] = 0.0
         waiting = max(deadline - time.monotonic(), 0.001)
         call = litellm.acompletion(
-            model=self._route,
+            model=self.name,
             messages=list(messages),
             stream=stream,
+            api_key=self._api_key(),
+            temperature=0.0,
             num_retries=0,
             max_retries=0,
             timeout=httpx.Timeout(waiting, connect=min(waiting, _CONNECT_SECONDS)),
@@ -212,8 +195,6 @@ class LanguageModel:
 
     def _cost(self, usage: Usage) -> float:
         """US dollars; 0 for a model without a known price."""
-        if self.name == EXTRACTIVE:
-            return 0.0
         try:
             parts = load_litellm().cost_per_token(
                 model=self.name,

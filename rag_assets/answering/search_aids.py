@@ -1,5 +1,6 @@
 """The language model's part in a search: grading passages and rewriting questions."""
 
+from rag_assets.answering.prompt import Prompt
 from rag_assets.config import KnowledgeBaseConfig, LlmRerank
 from rag_assets.retrieval.aids import Aids
 from rag_assets.retrieval.rerank import Complete, open_reranker
@@ -22,6 +23,6 @@ def _complete(config: KnowledgeBaseConfig, model: str) -> Complete:
     language_model = LanguageModel(config.llm, model or None)
 
     def complete(prompt: str) -> str:
-        return language_model.complete([{"role": "user", "content": prompt}]).text
+        return language_model.complete(Prompt([{"role": "user", "content": prompt}])).text
 
     return complete

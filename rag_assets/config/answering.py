@@ -11,7 +11,9 @@ class LlmConfig(Section):
     """The model that writes answers: `extractive` or any litellm model name.
 
     fallbacks: models tried in order when the one before failed. timeout: seconds for a whole
-    answer. first_token_timeout: seconds until a streamed answer begins.
+    answer. first_token_timeout: seconds until a streamed answer begins. prompts: a folder with an
+    `answer.txt` or `condense.txt` of your own. unproven: sentences at which no citation holds are
+    shown, and the answer needs review; or dropped, and a stream shows its text when it is whole.
     """
 
     model: str = "extractive"
@@ -21,6 +23,8 @@ class LlmConfig(Section):
     max_context_tokens: Annotated[int, Field(ge=256)] = 4096
     timeout: Annotated[float, Field(gt=0)] = 60.0
     first_token_timeout: Annotated[float, Field(gt=0)] = 20.0
+    prompts: str | None = None
+    unproven: Literal["show", "drop"] = "show"
 
 
 def _one_family(algorithms: list[str]) -> list[str]:

@@ -141,10 +141,12 @@ def _with_absolute_paths(
     rerank = config.retrieval.rerank
     if isinstance(rerank, CrossEncoderRerank) and Path(resolved(rerank.model)).is_dir():
         rerank = rerank.model_copy(update={"model": resolved(rerank.model)})
+    prompts = config.llm.prompts and existing(config.llm.prompts, "llm.prompts", "directory")
     return config.model_copy(
         update={
             "storage": resolved(config.storage),
             "retrieval": config.retrieval.model_copy(update={"rerank": rerank}),
+            "llm": config.llm.model_copy(update={"prompts": prompts}),
             "sources": sources,
             "evaluation": config.evaluation.model_copy(update={"sets": sets}),
         }

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from rag_assets.answering.litellm_setup import EXTRACTIVE
 from rag_assets.answering.llm import LanguageModel
+from rag_assets.answering.models import EXTRACTIVE
+from rag_assets.answering.prompt import Prompt
 from rag_assets.cleaning.pii import redacted_text
 from rag_assets.config import PiiConfig
 from rag_assets.errors import LlmError
@@ -107,7 +108,7 @@ def _from_chunks(pipeline: Pipeline, version: int) -> Iterator[Candidate]:
                 draft = from_model(
                     passage,
                     version,
-                    lambda messages: model.complete([dict(m) for m in messages]).text,
+                    lambda messages: model.complete(Prompt([dict(m) for m in messages])).text,
                     model.name,
                 )
             except LlmError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rag_assets.answering.base import Answer, AnswerPart
-from rag_assets.answering.prompt import PROMPT_VERSION
+from rag_assets.answering.condense import Turn
 from rag_assets.costs import Entry, charged_to
 from rag_assets.costs.ledger import now
 from rag_assets.knowledge_base import SearchResult
@@ -32,7 +32,10 @@ class Question:
     groups: Sequence[str] | None = None
     version: int | None = None
     mode: Mode | None = None
+    weights: Mapping[str, float] | None = None
+    category: str | None = None
     explain: bool = False
+    history: Sequence[Turn] = ()
 
     def arguments(self, principal: Principal) -> dict[str, Any]:
         """What `KnowledgeBase` is called with on behalf of a principal."""
@@ -42,7 +45,13 @@ class Question:
             "groups": principal.readable_groups(self.groups),
             "version": self.version,
             "mode": self.mode,
+            "weights": self.weights,
+            "category": self.category,
         }
+
+    def answering(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The same, with what only an answer takes."""
+        return {**arguments, "history": self.history, "explain": self.explain}
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class Asker:
         held = self._cached(key, record)
         if held is not None:
             return held
-        answer = await shelf.knowledge.aanswer(question.text, **arguments)
+        answer = await shelf.knowledge.aanswer(question.text, **question.answering(arguments))
         await self._made(shelf, key, answer, principal, record)
         return answer
 
@@ -92,7 +101,8 @@ class Asker:
             yield AnswerPart(answer=held)
             return
         first: float | None = None
-        async for part in shelf.knowledge.astream(question.text, **arguments):
+        parts = shelf.knowledge.astream(question.text, **question.answering(arguments))
+        async for part in parts:
             if part.answer is not None:
                 await self._made(shelf, key, part.answer, principal, record)
                 if first is not None:
@@ -115,8 +125,12 @@ class Asker:
 
     def _key(self, shelf: Shelf, question: Question, arguments: Mapping[str, Any]) -> CacheKey:
         version = question.version or shelf.live_version()
-        asked = (question.text, sorted(arguments.items(), key=lambda item: item[0]))
-        return CacheKey.of(shelf.name, version, asked, shelf.config.llm.model, PROMPT_VERSION)
+        said = [(turn["role"], turn["content"]) for turn in question.history]
+        options = sorted(arguments.items())
+        asked = (question.text, options, question.explain, said)
+        return CacheKey.of(
+            shelf.name, version, asked, shelf.config.llm.model, shelf.knowledge.prompt_version
+        )
 
     def _cached(self, key: CacheKey, record: Record) -> Answer | None:
         if not self.cache.enabled:

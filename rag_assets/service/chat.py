@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rag_assets.answering.base import Answer, Citation
 from rag_assets.service.errors import Refused
-from rag_assets.service.schemas import MAX_QUESTION, Options
+from rag_assets.service.schemas import MAX_QUESTION, MAX_TURN, Options
 
 SOURCES = "\n\n**Sources:**\n"
 TASK = "### Task:"
@@ -73,6 +73,14 @@ class ChatBody(_Given):
     def is_task(self) -> bool:
         """Whether a front end asks on its own behalf, which needs no passages."""
         return self.messages[-1].plain.lstrip().startswith(TASK)
+
+    def history(self) -> list[dict[str, str]]:
+        """What the user and the assistant said before the last message."""
+        return [
+            {"role": message.role, "content": message.plain[:MAX_TURN]}
+            for message in self.messages[:-1]
+            if message.role in ("user", "assistant")
+        ]
 
     def question(self) -> str:
         """The last message. Raises: Refused (422) when it is not a question to answer."""

@@ -8,7 +8,8 @@ from functools import cached_property
 from os import PathLike
 from typing import Any
 
-from rag_assets.answering.litellm_setup import EXTRACTIVE, load_litellm
+from rag_assets.answering.litellm_setup import load_litellm
+from rag_assets.answering.models import EXTRACTIVE
 from rag_assets.config import InboxConfig, KnowledgeBaseConfig, ServiceConfig, load_config
 from rag_assets.errors import ConfigError, RagError
 from rag_assets.index.versions import Versions

@@ -107,6 +107,8 @@ def _of_answer(answer: Answer) -> dict[str, Any]:
             "abstained": answer.abstained,
             "degraded": answer.degraded,
             "dropped_citations": answer.dropped_citations,
+            "unproven_claims": answer.unproven_claims,
+            "removed_links": answer.removed_links,
         },
         "cited_chunk_ids": [citation.chunk_id for citation in answer.citations],
         "timings": {name: round(ms, 3) for name, ms in answer.timings.items()},

@@ -15,12 +15,15 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from rag_assets.config.retrieval import Weight, Weights
 from rag_assets.errors import BadRequest
 from rag_assets.retrieval.base import MAX_K, Mode
 from rag_assets.retrieval.filters import document_filter
 
 MAX_QUESTION = 8000  # characters
 MAX_GROUPS = 100
+MAX_TURN = 32_000  # characters
+MAX_TURNS = 100
 
 _SCALAR = {"type": ["string", "number", "boolean"]}
 _NUMBER = {"type": "number"}
@@ -83,6 +86,21 @@ def _usable(where: dict[str, Any]) -> dict[str, Any]:
 
 Where = Annotated[dict[str, Any], AfterValidator(_usable), WithJsonSchema(WHERE_SCHEMA)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION, pattern=r"\S")]
+Signal = Annotated[str, Field(pattern=f"^({'|'.join(Weights.model_fields)})$")]
+SignalWeights = Annotated[
+    dict[Signal, Weight],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "Of single signals, over those configured.",
+            "properties": {
+                name: {"type": "number", "minimum": -10, "maximum": 10}
+                for name in Weights.model_fields
+            },
+            "additionalProperties": False,
+        }
+    ),
+]
 Group = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -120,6 +138,10 @@ class Options(Body):
         | None
     ) = None
     mode: Mode | None = None
+    weights: SignalWeights | None = None
+    category: (
+        Annotated[str, Field(max_length=200, description="Documents of it are preferred.")] | None
+    ) = None
     knowledge_base: Annotated[str, Field(max_length=200)] | None = None
 
 
@@ -127,13 +149,25 @@ class SearchBody(Options):
     """POST /v1/search."""
 
     query: Text
-    explain: Annotated[bool, Field(description="Also the scores of both legs.")] = False
+    explain: Annotated[bool, Field(description="Also the parts of each score.")] = False
+
+
+class TurnBody(Body):
+    """One message of the conversation so far."""
+
+    role: Literal["user", "assistant"]
+    content: Annotated[str, Field(max_length=MAX_TURN)]
 
 
 class AnswerBody(Options):
     """POST /v1/answer."""
 
     question: Annotated[Text, Field(validation_alias=AliasChoices("question", "query"))]
+    history: Annotated[
+        list[TurnBody],
+        Field(max_length=MAX_TURNS, description="For a follow-up question, oldest first."),
+    ] = []
+    explain: Annotated[bool, Field(description="Also the passages used, with scores.")] = False
     stream: Annotated[bool, Field(description="Server-sent events instead of one object.")] = False
 
 
@@ -194,6 +228,7 @@ class HitOut(BaseModel):
     text: str
     metadata: dict[str, Any]
     signals: dict[str, float] | None = None
+    parts: dict[str, float] | None = None
 
 
 class SearchOut(BaseModel):
@@ -220,6 +255,18 @@ class CitationOut(BaseModel):
     quote: str
 
 
+class UsedPassageOut(BaseModel):
+    """A passage that the model was given, and how it was found."""
+
+    number: int
+    doc_id: str
+    chunk_id: str
+    rank: int
+    score: float
+    signals: dict[str, float]
+    parts: dict[str, float]
+
+
 class UsageOut(BaseModel):
     """Tokens as the model counts them."""
 
@@ -237,11 +284,16 @@ class AnswerOut(BaseModel):
     text: str
     citations: list[CitationOut]
     confidence: float
+    calibrated: bool
     needs_review: bool
     abstained: bool
     degraded: bool
     problem: str | None
     dropped_citations: int
+    unproven_claims: int
+    removed_links: int
+    standalone_question: str | None
+    passages: list[UsedPassageOut]
     index_version: int
     model: str
     prompt_version: str

@@ -9,8 +9,9 @@ import re
 from collections.abc import Sequence
 
 from rag_assets.answering.base import Usage
-from rag_assets.answering.litellm_setup import EXTRACTIVE
-from rag_assets.answering.llm import Completion, LanguageModel
+from rag_assets.answering.llm import LanguageModel
+from rag_assets.answering.models import EXTRACTIVE, Completion
+from rag_assets.answering.prompt import Prompt
 from rag_assets.config import LlmConfig
 
 _FIELDS = ("title", "tags", "follow_ups", "queries", "text")
@@ -22,7 +23,7 @@ async def complete_task(config: LlmConfig, messages: Sequence[tuple[str, str]]) 
     """The reply to a task prompt; messages: (role, text). Raises: LlmError."""
     if config.model != EXTRACTIVE:
         asked = [{"role": role, "content": text} for role, text in messages]
-        return await LanguageModel(config).acomplete(asked)
+        return await LanguageModel(config).acomplete(Prompt(asked))
     return Completion(_smallest(messages[-1][1]), EXTRACTIVE, Usage(), 0.0)
 
 

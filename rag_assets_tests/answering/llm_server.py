@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from rag_assets_tests.answering.gullible import reply_of
+
 REPLY = "Full-time staff receive 28 days of annual leave [1]. Unused days lapse in March [7]."
 
 
@@ -14,8 +16,9 @@ class LlmServer:
     """What the server was asked, and the reply it gives.
 
     Model names: `ok`, `401`, `404`, `429` (with Retry-After: 0), `429-once`, `500`, `500-once`,
-    `slow` (never answers until released), `cut` (breaks a stream off when
-    released), `held` (pauses a stream until released), `garbage`, `empty`, `abstain`.
+    `slow` (never answers until released), `cut` (breaks a stream off when released), `held` (pauses
+    a stream until released), `garbage`, `empty`, `abstain`; `gullible` and `careful` obey what they
+    read (see gullible.py).
     """
 
     def __init__(self) -> None:
@@ -50,11 +53,13 @@ class LlmServer:
                 elif kind == "garbage":
                     self._send(200, b"<html>no</html>", "text/html")
                 elif body.get("stream"):
-                    self._stream(kind)
+                    self._stream(kind, self._text(kind, body))
                 else:
-                    self._whole(kind)
+                    self._whole(kind, self._text(kind, body))
 
-            def _text(self, kind: str) -> str:
+            def _text(self, kind: str, body: dict) -> str:
+                if kind in ("gullible", "careful"):
+                    return reply_of(kind, body["messages"])
                 return {"empty": "", "abstain": "NOT_IN_KNOWLEDGE_BASE"}.get(kind, outer.reply)
 
             def _error(self, status: int) -> None:
@@ -63,8 +68,8 @@ class LlmServer:
                 headers = {"Retry-After": "0"} if status in (429, 500) else {}
                 self._send(status, data.encode(), "application/json", headers)
 
-            def _whole(self, kind: str) -> None:
-                message = {"role": "assistant", "content": self._text(kind)}
+            def _whole(self, kind: str, text: str) -> None:
+                message = {"role": "assistant", "content": text}
                 data = {
                     "id": "x",
                     "object": "chat.completion",
@@ -75,17 +80,16 @@ class LlmServer:
                 }
                 self._send(200, json.dumps(data).encode(), "application/json")
 
-            def _stream(self, kind: str) -> None:
+            def _stream(self, kind: str, text: str) -> None:
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
-                text = self._text(kind)
                 pieces = [text[i : i + 5] for i in range(0, len(text), 5)]
                 for place, piece in enumerate(pieces):
-                    if kind in ("cut", "held") and place == 3:
+                    if kind in ("cut", "held") and place == 6:
                         outer.release.wait(20)
-                    if kind == "cut" and place == 3:
+                    if kind == "cut" and place == 6:
                         self.close_connection = True
                         return
                     self._event({"choices": [{"index": 0, "delta": {"content": piece}}]})

@@ -88,10 +88,15 @@ def test_without_passages_no_model_is_called(server):
     assert last.answer.abstained
 
 
-def test_a_claim_without_a_citation_needs_review(server):
+def test_a_reply_of_which_nothing_is_proven_is_withheld(server):
     server.reply = "Staff get 28 days."
     answer = answerer(server).answer(QUESTION, HITS, 7)
-    assert (answer.citations, answer.needs_review) == ((), True)
+    assert answer.text == "Full-time staff receive 28 days of annual leave. [1]"
+    assert (answer.model, answer.degraded, answer.needs_review) == ("extractive", True, True)
+    assert answer.problem == "openai/ok: nothing in its reply stands in the passages it was given"
+    # A stream has shown it by the time it is known.
+    *_, last = answerer(server).stream(QUESTION, HITS, 7)
+    assert (last.answer.text, last.answer.needs_review) == ("Staff get 28 days.", True)
 
 
 @pytest.mark.parametrize("name", ["401", "500", "429", "empty"])
@@ -116,7 +121,7 @@ def test_fallbacks_come_before_the_built_in_model(server, monkeypatch):
 
 def test_a_stream_that_breaks_off_is_not_continued_by_another_model(server):
     parts = answerer(server, "cut").stream(QUESTION, HITS, 7)
-    assert next(parts).text == "Full-"
+    assert next(parts).text == "Full-time "
     server.release.set()
     with pytest.raises(LlmError, match="broke off half-way"):
         list(parts)

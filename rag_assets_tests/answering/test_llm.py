@@ -6,13 +6,16 @@ import sys
 
 import pytest
 
-from rag_assets.answering.llm import Completion, LanguageModel
+from rag_assets.answering.llm import LanguageModel
+from rag_assets.answering.models import Completion
+from rag_assets.answering.prompt import Prompt
 from rag_assets.config import LlmConfig
 from rag_assets.errors import LlmError
 from rag_assets_tests.answering.llm_server import REPLY, llm_server
 
 KEY = "sk-test-0123456789abcdef"
 MESSAGES = [{"role": "user", "content": "How many days?"}]
+PROMPT = Prompt(MESSAGES)
 
 
 @pytest.fixture
@@ -27,12 +30,12 @@ def model(server, name, **settings):
 
 
 def streamed(language_model):
-    *pieces, completion = language_model.stream(MESSAGES)
+    *pieces, completion = language_model.stream(PROMPT)
     return pieces, completion
 
 
 def test_a_whole_reply(server):
-    reply = model(server, "ok").complete(MESSAGES)
+    reply = model(server, "ok").complete(PROMPT)
     assert (reply.text, reply.model) == (REPLY, "openai/ok")
     assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (70, 11)
     assert reply.cost_usd == 0.0
@@ -51,8 +54,8 @@ def test_a_streamed_reply(server):
 def test_asynchronous_replies_are_the_same(server):
     async def both():
         language_model = model(server, "ok")
-        whole = await language_model.acomplete(MESSAGES)
-        parts = [piece async for piece in language_model.astream(MESSAGES)]
+        whole = await language_model.acomplete(PROMPT)
+        parts = [piece async for piece in language_model.astream(PROMPT)]
         return whole, parts
 
     whole, parts = asyncio.run(both())
@@ -66,12 +69,12 @@ def test_many_threads_and_loops_share_one_model(server):
 
     language_model = model(server, "ok")
     with ThreadPoolExecutor(8) as pool:
-        texts = list(pool.map(lambda _: language_model.complete(MESSAGES).text, range(24)))
+        texts = list(pool.map(lambda _: language_model.complete(PROMPT).text, range(24)))
     assert texts == [REPLY] * 24
 
 
 def test_a_server_of_ones_own_needs_no_key(server):
-    assert model(server, "ok", api_key=None).complete(MESSAGES).text == REPLY
+    assert model(server, "ok", api_key=None).complete(PROMPT).text == REPLY
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_a_server_of_ones_own_needs_no_key(server):
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_failures_are_one_sentence_without_secrets(server, name, message, requests, stream):
-    call = streamed if stream else lambda m: m.complete(MESSAGES)
+    call = streamed if stream else lambda m: m.complete(PROMPT)
     with pytest.raises(LlmError) as caught:
         call(model(server, name))
     text = str(caught.value)
@@ -99,20 +102,20 @@ def test_failures_are_one_sentence_without_secrets(server, name, message, reques
 
 def test_a_page_instead_of_a_reply_is_a_failure(server):
     with pytest.raises(LlmError, match=r"openai/garbage at .*: failed"):
-        model(server, "garbage").complete(MESSAGES)
+        model(server, "garbage").complete(PROMPT)
     with pytest.raises(LlmError, match="replied without any text"):
         streamed(model(server, "garbage"))
 
 
 @pytest.mark.parametrize("name", ["429-once", "500-once"])
 def test_what_may_pass_is_tried_once_more(server, name):
-    assert model(server, name).complete(MESSAGES).text == REPLY
+    assert model(server, name).complete(PROMPT).text == REPLY
     assert len(server.requests) == 2
 
 
 def test_a_server_that_says_nothing_is_given_up(server):
     with pytest.raises(LlmError, match=r"no reply within the time allowed|timed out"):
-        model(server, "slow", timeout=0.3).complete(MESSAGES)
+        model(server, "slow", timeout=0.3).complete(PROMPT)
     with pytest.raises(LlmError, match=r"no reply within the time allowed|timed out"):
         streamed(model(server, "slow", first_token_timeout=0.3))
 
@@ -123,11 +126,11 @@ def test_nobody_listening(server):
         port = free.getsockname()[1]
     config = LlmConfig(model="openai/x", api_base=f"http://127.0.0.1:{port}/v1", api_key=KEY)
     with pytest.raises(LlmError, match=f"openai/x at http://127.0.0.1:{port}/v1: failed"):
-        LanguageModel(config).complete(MESSAGES)
+        LanguageModel(config).complete(PROMPT)
 
 
 def test_a_stream_that_breaks_off_says_so(server):
-    pieces = model(server, "cut").stream(MESSAGES)
+    pieces = model(server, "cut").stream(PROMPT)
     assert next(pieces) == REPLY[:5]
     server.release.set()
     with pytest.raises(LlmError, match="broke off half-way"):
@@ -135,10 +138,10 @@ def test_a_stream_that_breaks_off_says_so(server):
 
 
 def test_an_abandoned_stream_is_closed(server):
-    pieces = model(server, "ok").stream(MESSAGES)
+    pieces = model(server, "ok").stream(PROMPT)
     next(pieces)
     pieces.close()
-    assert model(server, "ok").complete(MESSAGES).text == REPLY
+    assert model(server, "ok").complete(PROMPT).text == REPLY
 
 
 def test_a_missing_key_is_found_before_calling(monkeypatch):
@@ -146,12 +149,11 @@ def test_a_missing_key_is_found_before_calling(monkeypatch):
     with pytest.raises(LlmError, match="OPENAI_API_KEY is not set"):
         LanguageModel(LlmConfig(model="gpt-4o-mini")).check()
     LanguageModel(LlmConfig(model="gpt-4o-mini", api_key=KEY)).check()
-    LanguageModel(LlmConfig()).check()
 
 
 def test_an_unknown_provider_is_an_error_in_words():
     with pytest.raises(LlmError, match="nobody/x"):
-        LanguageModel(LlmConfig(model="nobody/x")).complete(MESSAGES)
+        LanguageModel(LlmConfig(model="nobody/x")).complete(PROMPT)
 
 
 def test_tokens_are_counted_offline():

@@ -22,6 +22,7 @@ from rag_assets_tests.notify.conftest import Receiver
 from rag_assets_tests.operations.conftest import samples
 from rag_assets_tests.service.conftest import serving
 
+PROVEN = "Every request concerning payroll goes to desk 3 of the payroll office [1]."
 MONTH = datetime.now(UTC).strftime("%Y-%m")
 
 
@@ -143,6 +144,7 @@ def test_answers_are_charged_and_an_empty_budget_quotes_instead(
     config = small.configure(llm=model, costs={"budget_usd": 5.0})
     small.refresh()
     question = "Who answers requests concerning payroll?"
+    llm.reply = PROVEN
     with KnowledgeBase(config) as base:
         first = base.answer(question)
         assert first.model == "openai/gpt-4o-mini"
@@ -150,6 +152,11 @@ def test_answers_are_charged_and_an_empty_budget_quotes_instead(
         [row] = [entry for entry in base.ledger.days(MONTH) if entry.kind == "answer"]
         assert (row.who, row.usd) == ("local", first.cost_usd)
         assert row.completion_tokens == first.usage.completion_tokens
+        llm.reply = "Nothing that any passage says."
+        withheld = base.answer(question)
+        assert (withheld.model, withheld.cost_usd) == ("extractive", first.cost_usd)
+        [row] = [entry for entry in base.ledger.days(MONTH) if entry.kind == "answer"]
+        assert (row.calls, row.usd) == (2, 2 * first.cost_usd), "it was paid for all the same"
         base.ledger.add(Entry(now(), "embedding", "m", "docs", usd=5.0))
         asked = len(llm.requests)
         second = base.answer(question)
@@ -173,6 +180,7 @@ def test_the_service_charges_keys_and_notes_what_its_cache_spares(
     key, secret = KeyStore.at(config.storage).create("team", groups=[])
     question = {"question": "Who answers requests concerning payroll?"}
     headers = {"authorization": f"Bearer {secret}"}
+    llm.reply = PROVEN
     with serving([small.path]) as url, httpx.Client(base_url=url, headers=headers) as client:
         first = client.post("/v1/answer", json=question)
         second = client.post("/v1/answer", json=question)

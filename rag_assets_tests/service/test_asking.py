@@ -32,8 +32,9 @@ def test_search_is_that_of_the_knowledge_base(ask: httpx.Client, built) -> None:
         "start": hits[0].start,
         "end": hits[0].end,
         "text": hits[0].text,
-        "metadata": {"team": "office", "tenant": "*", "year": 2025},
+        "metadata": {"language": "en", "team": "office", "tenant": "*", "year": 2025},
         "signals": dict(hits[0].signals),
+        "parts": dict(hits[0].parts),
     }
     assert reply.headers["x-index-version"] == "1"
     assert reply.headers["x-request-id"] == found["request_id"]
@@ -119,6 +120,31 @@ def test_a_body_larger_than_announced_is_refused_while_it_is_read(ask: httpx.Cli
     )
 
 
+def test_a_follow_up_question_is_asked_with_its_topic(ask: httpx.Client) -> None:
+    history = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "Desk 7."}]
+    body = {"question": "And where are they?", "history": history, "explain": True, "k": 2}
+    found = ask.post("/v1/answer", json=body).json()
+    assert found["standalone_question"] == f"{QUESTION} And where are they?"
+    assert found["citations"][0]["doc_id"] == "docs/payroll.md"
+    assert [passage["number"] for passage in found["passages"]] == [1, 2]
+    assert set(found["passages"][0]["parts"]) >= {"dense", "lexical"}
+    alone = ask.post("/v1/answer", json={"question": QUESTION, "history": history}).json()
+    assert (alone["standalone_question"], alone["passages"]) == (None, [])
+
+
+def test_weights_of_a_request_count_for_it_only(ask: httpx.Client) -> None:
+    def scores(**options: object) -> list[dict]:
+        reply = ask.post("/v1/search", json={"query": QUESTION, "explain": True, **options})
+        return [hit["parts"] for hit in reply.json()["hits"]]
+
+    before = scores()
+    assert all(part["lexical"] == 0 for part in scores(weights={"lexical": 0.0}))
+    assert scores() == before
+    for wrong in ({"nothing": 1.0}, {"dense": 11.0}, {"dense": "1"}):
+        reply = ask.post("/v1/search", json={"query": "a", "weights": wrong})
+        assert refusal(reply)[0] == 422
+
+
 def test_an_answer_names_its_sources(ask: httpx.Client) -> None:
     reply = ask.post("/v1/answer", json={"question": QUESTION, "k": 3})
     found = reply.json()
@@ -157,10 +183,13 @@ def test_what_fails_before_the_first_text_is_a_status(ask: httpx.Client) -> None
 
 def test_a_stream_that_breaks_off_says_so_and_is_audited(base: Base, serve) -> None:
     with llm_server() as models:
-        models.release.set()
         base.configure(llm={"model": "openai/cut", "api_base": models.url, "api_key": "k"})
-        reply = serve(base).post("/v1/answer", json={"question": QUESTION, "stream": True})
-    found = events(reply.text)
+        body = {"question": QUESTION, "stream": True}
+        with serve(base).stream("POST", "/v1/answer", json=body) as reply:
+            lines = reply.iter_lines()
+            until_text(lines)
+            models.release.set()
+            found = events("event: text\n" + "\n".join(lines))
     assert [name for name, _ in found][-1] == "error"
     error = found[-1][1]["error"]
     assert (error["type"], error["code"]) == ("server_error", "llm_error")
@@ -252,6 +281,8 @@ def test_the_audit_line_says_what_was_asked_found_and_judged(base: Base, serve) 
         "degraded",
         "dropped_citations",
         "needs_review",
+        "removed_links",
+        "unproven_claims",
     }
     assert {"search", "answer"} <= set(line["timings"])
     assert (line["model"], line["cost_usd"], line["cached"]) == ("extractive", 0.0, False)

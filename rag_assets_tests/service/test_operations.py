@@ -28,7 +28,7 @@ def test_versions_come_with_their_figures(ask: httpx.Client) -> None:
     [version] = found["versions"]
     assert (version["version"], version["state"], version["documents"]) == (1, "live", 10)
     assert version["metrics"]["questions"]["metrics"]["recall@5"] >= 0.5
-    assert {check["name"] for check in version["checks"]} == {
+    assert {check["name"] for check in version["checks"]} >= {
         "completeness",
         "index_integrity",
         "known_items",

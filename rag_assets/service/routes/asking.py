@@ -1,5 +1,6 @@
 """POST /v1/search, /v1/answer and /v1/feedback."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -70,7 +71,8 @@ async def search(body: SearchBody, call: Asked) -> Response:
 async def answer(body: AnswerBody, call: Asked) -> Response:
     """An answer with citations; with `stream`, its text as it is written and then the whole."""
     shelf = call.service.library.shelf(body.knowledge_base)
-    question = _question(body.question, body)
+    history = [turn.model_dump() for turn in body.history]
+    question = replace(_question(body.question, body, explain=body.explain), history=history)
     asker = call.service.asker
     if body.stream:
         parts = asker.stream(shelf, question, call.principal, call.record)
@@ -116,7 +118,15 @@ def _answer(found: Answer, call: Call, shelf: Shelf) -> dict[str, Any]:
 
 def _question(text: str, options: Options, *, explain: bool = False) -> Question:
     return Question(
-        text, options.k, options.where, options.groups, options.version, options.mode, explain
+        text,
+        options.k,
+        options.where,
+        options.groups,
+        options.version,
+        options.mode,
+        options.weights,
+        options.category,
+        explain,
     )
 
 
@@ -135,4 +145,5 @@ def _hit(hit: Hit, *, explain: bool) -> dict[str, Any]:
         "text": hit.text,
         "metadata": dict(hit.metadata),
         "signals": dict(hit.signals) if explain else None,
+        "parts": dict(hit.parts) if explain else None,
     }

@@ -157,7 +157,15 @@ class _Reply:
 
 def _question(body: ChatBody, options: RagOptions) -> Question:
     return Question(
-        body.question(), options.k, options.where, options.groups, options.version, options.mode
+        body.question(),
+        options.k,
+        options.where,
+        options.groups,
+        options.version,
+        options.mode,
+        options.weights,
+        options.category,
+        history=body.history(),
     )
 
 
