@@ -42,9 +42,7 @@ def take_in(pipeline: Pipeline) -> None:
         "embeddings": pipeline.embeddings(chunks).frame,
     }
     for stage, frame in frames.items():
-        for partition in every:
-            rows = frame.filter(frame["partition"] == partition)
-            pipeline.lake.write(stage, partition, rows)
+        pipeline.lake.write(stage, every, frame)
 
 
 def timed_plans(pipeline: Pipeline, repeats: int = 5) -> tuple[float, int]:

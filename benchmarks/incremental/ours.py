@@ -5,7 +5,6 @@ from contextlib import closing
 from functools import partial
 
 import numpy as np
-import polars as pl
 import yaml
 
 from benchmarks.incremental.shared import (
@@ -105,13 +104,14 @@ def stages_alone(pipeline: Pipeline) -> None:
     if plan.empty:
         return
     due = plan.partitions
+    pipeline.expect(plan.listings)
     raw, _ = pipeline.raw_documents(due, Options())
-    _write(pipeline, "raw_documents", raw, due)
+    pipeline.lake.write("raw_documents", due, raw)
     documents = pipeline.documents(raw, due).frame
-    _write(pipeline, "documents", documents, due)
+    pipeline.lake.write("documents", due, documents)
     chunks = pipeline.chunks(documents, due).frame
-    _write(pipeline, "chunks", chunks, due)
-    _write(pipeline, "embeddings", pipeline.embeddings(chunks).frame, due)
+    pipeline.lake.write("chunks", due, chunks)
+    pipeline.lake.write("embeddings", due, pipeline.embeddings(chunks).frame)
     candidate = make_candidate(pipeline, "bench")
     if not candidate.built:
         return
@@ -127,11 +127,6 @@ def stages_alone(pipeline: Pipeline) -> None:
     with pipeline.versions.publishing():
         pipeline.versions.promote(number)
         pipeline.versions.collect_garbage(pipeline.config.index.keep_versions)
-
-
-def _write(pipeline: Pipeline, stage: str, frame: pl.DataFrame, partitions: Sequence[str]) -> None:
-    for partition in partitions:
-        pipeline.lake.write(stage, partition, frame.filter(pl.col("partition") == partition))
 
 
 def through_dagster(pipeline: Pipeline) -> Callable[[], None]:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rag_assets.chunking.base import Chunk
-from rag_assets.chunking.counting import counting, token_counts
+from rag_assets.chunking.counting import counting, token_counts, word_sums
 from rag_assets.chunking.grammars import grammar, has_grammar
 from rag_assets.chunking.precut import cut_long, cut_unbroken
 from rag_assets.chunking.sentences import sentence_windows
@@ -52,13 +52,16 @@ def chunk(
     """
     capacity = max(1, min(profile.size, max_tokens - _SPECIAL_TOKENS - reserved))
     overlap = min(profile.overlap, capacity // 2)
-    splitter = _splitter(tokenizer, _way(profile, media_type), capacity, overlap)
     longest = capacity * _CHARACTERS_PER_TOKEN
-    if profile.strategy == "sentence":
-        spans = _in_order(_by_sentence(text, splitter, tokenizer, capacity, overlap, longest))
-    else:
-        spans = _in_order(_spans(text, splitter, longest))
-    counts = token_counts([text[start:end] for start, end in spans], tokenizer)
+    for exact in (False, True):
+        splitter = _splitter(tokenizer, _way(profile, media_type), capacity, overlap, exact)
+        if profile.strategy == "sentence":
+            spans = _in_order(_by_sentence(text, splitter, tokenizer, capacity, overlap, longest))
+        else:
+            spans = _in_order(_spans(text, splitter, longest))
+        counts = token_counts([text[start:end] for start, end in spans], tokenizer)
+        if max(counts, default=0) <= capacity:
+            break
     paths = _heading_paths(headings)
     heading_starts = [heading.start for heading in headings]
     page_starts = [page.start for page in pages]
@@ -136,15 +139,22 @@ def _in_order(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=64)
-def _splitter(tokenizer: "Tokenizer", way: str, capacity: int, overlap: int) -> "Splitter":
+def _splitter(
+    tokenizer: "Tokenizer", way: str, capacity: int, overlap: int, exact: bool
+) -> "Splitter":
     from semantic_text_splitter import CodeSplitter, MarkdownSplitter, TextSplitter
 
+    sums = None if exact else word_sums(tokenizer)
     words = counting(tokenizer).to_str()
     if has_grammar(way):
         # A grammar is a pointer, which the splitter's types do not know.
-        code: Any = CodeSplitter.from_huggingface_tokenizer_str
-        return code(grammar(way), words, capacity, overlap=overlap)
+        code: Any = CodeSplitter
+        if sums is not None:
+            return code.from_callback(grammar(way), sums, capacity, overlap=overlap)
+        return code.from_huggingface_tokenizer_str(grammar(way), words, capacity, overlap=overlap)
     kind = MarkdownSplitter if way == "markdown" else TextSplitter
+    if sums is not None:
+        return kind.from_callback(sums, capacity, overlap=overlap)
     return kind.from_huggingface_tokenizer_str(words, capacity, overlap=overlap)
 
 

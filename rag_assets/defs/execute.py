@@ -78,6 +78,7 @@ class Refresher:
         with self.pipeline.refreshing():
             started = time.perf_counter()
             plan = plan_refresh(self.pipeline, options)
+            self.pipeline.expect(plan.listings)
             result = self._execute(plan, options, full=full)
             receipts = Receipts(self.pipeline.storage)
             for part in ("held", "errors", "reasons"):

@@ -63,10 +63,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
         """Write each partition of the run; rows are split by their `partition` column."""
         stage = context.asset_key.path[-1]
-        keys = list(context.asset_partition_keys)
-        for partition in keys:
-            rows = obj.filter(pl.col("partition") == partition)
-            self._lake.write(stage, partition, rows)
+        self._lake.write(stage, list(context.asset_partition_keys), obj)
         context.add_output_metadata({"dagster/row_count": obj.height})
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame:

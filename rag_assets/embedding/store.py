@@ -34,7 +34,7 @@ from rag_assets.errors import StorageError
 _log = logging.getLogger(__name__)
 
 # `put` compacts when there are more segments than this: each is a mapping that every look-up asks.
-_MANY = 128
+_MANY = 32
 # Rows of the largest segment that compaction makes: 400 MB of 384-dimensional vectors.
 _LARGEST = 262_144
 # A directory listed this soon (ns) after its last change may have changed again within the clock

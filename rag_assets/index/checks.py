@@ -11,7 +11,12 @@ import polars as pl
 from rag_assets.errors import RagError, StorageError
 from rag_assets.index.base import CheckOutcome, Manifest
 from rag_assets.index.build import LEXICAL, MANIFEST_TABLE
-from rag_assets.index.dense import DenseIndex, pending_rows, sealed_vector_ids
+from rag_assets.index.dense import (
+    DenseIndex,
+    pending_rows,
+    sealed_metadata_ids,
+    sealed_vector_ids,
+)
 from rag_assets.index.homes import CHROMA, EMBEDDED, open_dense
 from rag_assets.index.lexical import LexicalIndex
 from rag_assets.index.passages import PassageStore
@@ -47,8 +52,10 @@ def differences(versions: Versions, version: int) -> list[Difference]:
     found: dict[str, set[str]] = {}
     if manifest.home == EMBEDDED:
         found["vectors"] = sealed_vector_ids(directory / CHROMA)
-    with closing(open_dense(directory, manifest)) as dense:
-        found["chroma"] = set(dense.ids())
+        found["chroma"] = sealed_metadata_ids(directory / CHROMA)
+    else:
+        with closing(open_dense(directory, manifest)) as dense:
+            found["chroma"] = set(dense.ids())
     with closing(LexicalIndex.open(directory / LEXICAL)) as lexical:
         found["lexical"] = set(lexical.ids())
     with closing(PassageStore.open(directory)) as passages:
@@ -106,8 +113,8 @@ def _finds_itself(dense: DenseIndex | RemoteDense, chunk_id: str, vector: np.nda
     nearest = dense.query(vector, 1)
     if not nearest:
         return False
-    other = dense.vectors([nearest[0][0]])
-    return nearest[0][0] == chunk_id or np.allclose(other[nearest[0][0]], vector, atol=1e-3)
+    found = nearest[0][0]
+    return found == chunk_id or np.allclose(dense.vectors([found])[found], vector, atol=1e-3)
 
 
 def _manifest_ids(directory: Path, manifest: Manifest) -> Sequence[str]:

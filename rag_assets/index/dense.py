@@ -7,7 +7,9 @@ always be rebuilt from the embedding store.
 
 import pickle
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from rag_assets.errors import StorageError
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
+    from chromadb.config import Settings
 
 COLLECTION = "chunks"
 _BATCH = 2000  # rows a call: 1,000-5,000 is the fast range, 5,461 the limit
@@ -33,11 +36,19 @@ def chroma_version() -> str:
 
 def _client(directory: Path) -> "ClientAPI":
     import chromadb
+
+    return chromadb.PersistentClient(path=str(directory), settings=_settings().model_copy())
+
+
+@cache
+def _settings() -> "Settings":
+    """Chroma's settings, read from the environment once: that takes longer than opening an index.
+
+    Chroma writes the path into what it is given.
+    """
     from chromadb.config import Settings
 
-    return chromadb.PersistentClient(
-        path=str(directory), settings=Settings(anonymized_telemetry=False)
-    )
+    return Settings(anonymized_telemetry=False)
 
 
 class DenseIndex:
@@ -141,11 +152,7 @@ class DenseIndex:
 
 
 def sealed_vector_ids(directory: Path) -> set[str]:
-    """The ids in the persisted HNSW segment of a sealed index, read from its own files.
-
-    Unlike `DenseIndex.ids`, which asks the metadata segment, this tells whether each id really has
-    a vector on disk.
-    """
+    """The ids in the persisted HNSW segment of a sealed index: those with a vector on disk."""
     found: set[str] = set()
     for file in directory.glob("*/index_metadata.pickle"):
         with file.open("rb") as stream:
@@ -153,14 +160,34 @@ def sealed_vector_ids(directory: Path) -> set[str]:
     return found
 
 
+def sealed_metadata_ids(directory: Path) -> set[str]:
+    """The ids in the metadata segment of a sealed index: `DenseIndex.ids`, ten times as fast."""
+    sql = (
+        "SELECT embedding_id FROM embeddings WHERE segment_id IN"
+        " (SELECT id FROM segments WHERE scope = 'METADATA')"
+    )
+    with _database(directory) as connection:
+        return {row[0] for row in connection.execute(sql)}
+
+
 def pending_rows(directory: Path) -> int:
     """Rows of the write-ahead log that the HNSW segment has not persisted; 0 when sealed."""
-    connection = sqlite3.connect(directory / "chroma.sqlite3")
-    try:
+    with _database(directory) as connection:
         seen = dict(connection.execute("SELECT segment_id, max(seq_id) FROM max_seq_id GROUP BY 1"))
         segments = [row[0] for row in connection.execute("SELECT id FROM segments")]
         newest = connection.execute("SELECT coalesce(max(seq_id), 0) FROM embeddings_queue")
         last = max(newest.fetchone()[0], *(seen.values() or [0]))
         return max((last - seen.get(segment, 0) for segment in segments), default=0)
-    finally:
-        connection.close()
+
+
+@contextmanager
+def _database(directory: Path) -> Iterator[sqlite3.Connection]:
+    """Chroma's own database, for reading."""
+    file = directory / "chroma.sqlite3"
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as opened:
+            yield opened
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"{file}: cannot be read ({error}); run `rag-assets reconcile --repair`"
+        ) from error

@@ -57,20 +57,25 @@ class Pointer:
     manifest: str  # digest of MANIFEST.json
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that readers and crashes see the old content or the new, never a part."""
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace a file so that readers and crashes see the old content or the new, never a part.
+
+    durable: wait for the disk, so that this holds of power failures too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
             stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:

@@ -6,7 +6,7 @@ exactly that.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -26,7 +26,8 @@ class RefreshPlan:
 
     partitions: those that need work, in the order of the configuration. reasons: how many documents
     are due, by why. held: source → why its deletions wait. errors: source → why it was not listed.
-    key: names the state that was seen; two plans with one key would do the same.
+    key: names the state that was seen; two plans with one key would do the same. listings: what was
+    seen, for a refresh that follows at once (see `Pipeline.expect`).
     """
 
     partitions: list[str]
@@ -35,6 +36,7 @@ class RefreshPlan:
     errors: dict[str, str]
     listed: int
     key: str
+    listings: tuple[Listing, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def empty(self) -> bool:
@@ -71,6 +73,7 @@ def plan_refresh(pipeline: Pipeline, options: Options | None = None) -> RefreshP
         errors={item.config.name: item.error for item in listings if item.error},
         listed=sum(item.listing.height for item in listings),
         key=digest_of(*state)[:16] if state else "nothing",
+        listings=tuple(listings),
     )
 
 

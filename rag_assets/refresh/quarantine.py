@@ -122,4 +122,4 @@ def retry_quarantined(pipeline: Pipeline, doc_ids: Sequence[str]) -> None:
             again = pl.col("doc_id").is_in(list(doc_ids)) & pl.col("problem").is_not_null()
             left = frame.filter(~again)
             if left.height < frame.height:
-                pipeline.lake.write(stage, partition, left)
+                pipeline.lake.write(stage, [partition], left)

@@ -29,13 +29,13 @@ class Receipts:
         parts[part] = data
         parts["finished"] = _now()
         text = json.dumps(parts, indent=1, ensure_ascii=False, default=str)
-        write_atomically(self._path(run_id), text.encode())
+        write_atomically(self._path(run_id), text.encode(), durable=False)
 
     def parts(self, run_id: str) -> dict[str, Any]:
         """What was recorded of a run so far."""
         try:
             return dict(json.loads(self._path(run_id).read_bytes()))
-        except FileNotFoundError:
+        except (FileNotFoundError, json.JSONDecodeError):  # a power failure may leave it empty
             return {}
 
     def run_ids(self) -> list[str]:

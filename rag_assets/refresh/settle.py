@@ -6,8 +6,6 @@ documents of others. They go through all stages before a candidate is built of t
 
 from dataclasses import dataclass
 
-import polars as pl
-
 from rag_assets.cleaning.documents import measuring_key
 from rag_assets.cleaning.measured import read_measured, write_measured
 from rag_assets.embedding.base import EmbeddingReport
@@ -35,17 +33,12 @@ def settle(pipeline: Pipeline) -> Settled:
     if not behind:
         return Settled(0, _NOTHING)
     documents = pipeline.documents(lake.read("raw_documents", behind), behind)
-    _write(pipeline, "documents", behind, documents.frame)
+    lake.write("documents", behind, documents.frame)
     chunks = pipeline.chunks(documents.frame, behind)
-    _write(pipeline, "chunks", behind, chunks.frame)
+    lake.write("chunks", behind, chunks.frame)
     embedded = pipeline.embeddings(chunks.frame)
-    _write(pipeline, "embeddings", behind, embedded.frame)
+    lake.write("embeddings", behind, embedded.frame)
     for source, partitions in records:
         if partitions:
             write_measured(lake, source.name, measuring_key(source), ())
     return Settled(documents.computed, embedded.report)
-
-
-def _write(pipeline: Pipeline, stage: str, partitions: list[str], frame: pl.DataFrame) -> None:
-    for partition in partitions:
-        pipeline.lake.write(stage, partition, frame.filter(pl.col("partition") == partition))

@@ -1,5 +1,6 @@
 """A refresh in a process of its own that dies by SIGKILL at a chosen moment."""
 
+import itertools
 import multiprocessing
 import os
 import resource
@@ -22,7 +23,7 @@ from rag_assets.refresh.pipeline import Options
 # Where a refresh changes something on disk: the moments before and after each are its boundaries.
 BOUNDARIES: dict[str, tuple[Any, str]] = {
     "blob": (Lake, "put_bytes"),
-    "partition": (Lake, "write"),
+    "partition": (Lake, "_write"),
     "vectors": (EmbeddingStore, "put"),
     "new directory": (versions.Versions, "new_directory"),
     "copy": (build, "_copy_version"),
@@ -47,15 +48,14 @@ def _die() -> None:
 
 
 def _crashing(function: Callable[..., Any], *, after: bool, call: int) -> Callable[..., Any]:
-    calls = 0
+    calls = itertools.count(1)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call and not after:
+        number = next(calls)  # of any thread
+        if number == call and not after:
             _die()
         result = function(*args, **kwargs)
-        if calls == call and after:
+        if number == call and after:
             _die()
         return result
 

@@ -2,8 +2,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from rag_assets.cleaning import documents as stage
 from rag_assets.index.live import LiveIndex
-from rag_assets.parsing import documents as stage
 from rag_assets_tests.conftest import SmallBase, document
 
 
