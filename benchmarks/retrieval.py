@@ -48,12 +48,11 @@ STEPS: dict[str, Settings] = {
 CHUNKINGS: dict[str, Settings] = {
     "auto 128/16": {"size": 128, "overlap": 16},
     "auto 192/32": {"size": 192, "overlap": 32},
-    "auto 254/0": {"size": 254, "overlap": 0},
-    "auto 254/32 (as shipped)": {},
-    "auto 254/64": {"size": 254, "overlap": 64},
-    "sentence 128": {"strategy": "sentence", "size": 128, "overlap": 16},
-    "sentence 254/32": {"strategy": "sentence"},
-    "auto 254/32 with context": {"context": True},
+    "auto 256/0": {"overlap": 0},
+    "auto 256/32 (as shipped)": {},
+    "auto 256/64": {"overlap": 64},
+    "sentence 256/32": {"strategy": "sentence"},
+    "auto 256/32 with context": {"context": True},
     "auto 128/16 with context": {"size": 128, "overlap": 16, "context": True},
 }
 

@@ -7,16 +7,21 @@ from contextlib import closing
 import numpy as np
 import polars as pl
 
-from rag_assets.evaluation import drift
+from rag_assets.evaluation import drift, poisoning
+from rag_assets.evaluation.evaluate import PreparedEncoder
 from rag_assets.evaluation.query_log import logged_questions
 from rag_assets.index.base import CheckOutcome
 from rag_assets.index.build import MANIFEST_TABLE
+from rag_assets.index.live import LiveIndex
 from rag_assets.index.passages import PassageStore
 from rag_assets.records import digest_of
 from rag_assets.refresh.judge import changed_since, eval_sets, make_report
 from rag_assets.refresh.pipeline import Pipeline
+from rag_assets.retrieval.base import SearchRequest
+from rag_assets.retrieval.search import search
 
 _QUESTIONS = 300  # logged questions compared with the eval set
+_ASKED = 100  # eval queries asked again with repeats shown
 _SAMPLE = 1000  # chunks of each side
 
 log = logging.getLogger(__name__)
@@ -74,6 +79,30 @@ def top_takeover(pipeline: Pipeline, version: int) -> CheckOutcome:
     return drift.top_takeover(make_report(pipeline, version), changed, manifest.documents)
 
 
+def index_poisoning(pipeline: Pipeline, version: int) -> CheckOutcome:
+    """Near-identical passages that fill the top of many eval queries."""
+    every = sorted({q.query for one in eval_sets(pipeline, version) for q in one.queries})
+    queries = sorted(every, key=digest_of)[:_ASKED]
+    shown_alone = {"duplicates": 1.0, "section": 0, "per_document": poisoning.DEPTH}
+    settings = pipeline.config.retrieval.model_copy(update=shown_alone)
+    live = LiveIndex(pipeline.storage)
+    try:
+        with live.read(version) as opened:
+            prepared = PreparedEncoder(pipeline.encoder(), queries)
+            rankings = {
+                query: search(
+                    opened, prepared, SearchRequest(query, poisoning.DEPTH, settings=settings)
+                )
+                for query in queries
+            }
+            chunks = list(dict.fromkeys(h.chunk_id for hits in rankings.values() for h in hits))
+            vectors = _normalised(opened.vectors(chunks)) if chunks else np.empty((0, 1))
+    finally:
+        live.close()
+    found = poisoning.find_takeovers(rankings, dict(zip(chunks, vectors, strict=True)))
+    return poisoning.judge_poisoning(found, len(queries))
+
+
 FINDINGS: dict[str, tuple[Finding, str]] = {
     "stale_expectations": (
         stale_expectations,
@@ -85,6 +114,10 @@ FINDINGS: dict[str, tuple[Finding, str]] = {
     "top_takeover": (
         top_takeover,
         "Documents that just came in do not hold the top places of many eval queries.",
+    ),
+    poisoning.NAME: (
+        index_poisoning,
+        "No near-identical passages of several documents fill the top of many eval queries.",
     ),
 }
 """Every finding by name, with what it says when all is well."""
