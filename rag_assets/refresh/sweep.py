@@ -18,8 +18,9 @@ import numpy as np
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from rag_assets.config import GATE_METRIC, KnowledgeBaseConfig
+from rag_assets.config import GATE_METRIC, KnowledgeBaseConfig, TokensRerank
 from rag_assets.config.base import Section
+from rag_assets.embedding import token_form
 from rag_assets.errors import ConfigError, IndexNotReady
 from rag_assets.evaluation.eval_set import half_of
 from rag_assets.evaluation.report import EvalReport, QueryResult
@@ -120,6 +121,8 @@ def run_sweep(
             done(trials[-1])
     finally:
         shutil.rmtree(root, ignore_errors=True)
+        if not isinstance(pipeline.config.retrieval.rerank, TokensRerank):
+            Pipeline(pipeline.config).store.forget_tokens()
     return trials
 
 
@@ -148,13 +151,22 @@ def with_settings(config: KnowledgeBaseConfig, settings: Settings) -> KnowledgeB
     return made
 
 
+class _TrialPipeline(Pipeline):
+    """A pipeline of its own storage but for embeddings, which it shares and only ever adds to."""
+
+    def _settle_tokens(self) -> None:
+        form = token_form(self.config.embedding)
+        if form is not None and isinstance(self.config.retrieval.rerank, TokensRerank):
+            self.store.keep_tokens(form.dimension)
+
+
 def _trial(config: KnowledgeBaseConfig, settings: Settings, root: Path) -> Trial:
     started = time.perf_counter()
     parts = [getattr(config, name).model_dump() for name in _INDEXED]
-    place = root / digest_of(str([*parts, config.retrieval.rerank]))[:16]
+    place = root / digest_of(str([*parts, config.retrieval.rerank.type]))[:16]
     own = Pipeline(config)
-    scratch = Pipeline(config.model_copy(update={"storage": str(place)}))
-    scratch.store = own.store
+    scratch = _TrialPipeline(config.model_copy(update={"storage": str(place)}))
+    scratch.ledger = own.ledger
     embedded = 0 if place.exists() else _fill(own, scratch)
     version = scratch.versions.candidate()
     reports = judge.evaluated(scratch, version)
@@ -173,6 +185,10 @@ def _fill(own: Pipeline, scratch: Pipeline) -> int:
     documents = own.lake.read("documents", every)
     if documents.is_empty():
         raise IndexNotReady("there are no documents to try settings on; run `rag-assets refresh`")
+    place = Path(scratch.storage)
+    place.mkdir(parents=True)
+    (Path(own.storage) / "embeddings").mkdir(parents=True, exist_ok=True)
+    (place / "embeddings").symlink_to(Path(own.storage).resolve() / "embeddings")
     chunks = scratch.chunks(documents, every).frame
     embedded = scratch.embeddings(chunks)
     for stage, frame in (

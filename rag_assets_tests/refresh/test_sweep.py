@@ -9,7 +9,9 @@ from rag_assets.cli import evaluation_commands  # noqa: F401
 from rag_assets.cli.app import app
 from rag_assets.config import load_config
 from rag_assets.errors import ConfigError
-from rag_assets.refresh.sweep import load_grid, with_settings
+from rag_assets.refresh import judge
+from rag_assets.refresh.pipeline import Pipeline
+from rag_assets.refresh.sweep import Grid, load_grid, run_sweep, with_settings
 from rag_assets_tests.conftest import SUBJECTS, SmallBase
 
 
@@ -46,6 +48,21 @@ def test_the_best_is_chosen_on_one_half_and_judged_on_the_other(small: SmallBase
     assert (found["confirmed"] is None) == (found["best"] == {})
     assert not (small.root / "store" / "sweeps").exists()
     assert sorted((str(p), p.stat().st_mtime_ns) for p in index.iterdir()) == before
+
+
+def test_a_trial_without_rerank_leaves_the_token_vectors_and_the_ranking(small: SmallBase) -> None:
+    small.fill(4)
+    small.ask_about(list(SUBJECTS[:4]), min_queries=2)
+    small.refresh()
+    pipeline = Pipeline(small.configure())
+    before = pipeline.store.size()
+    served = judge.evaluated(pipeline, 1)[0]
+    grid = Grid(grid={"retrieval.rerank": ["none"]})
+    first, without = run_sweep(pipeline, grid)
+    assert Pipeline(small.configure()).store.size() == before
+    # As configured a trial ranks like the live version, with the same token vectors.
+    assert [r.scores for r in first.results] == [r.scores for r in served.results]
+    assert [r.scores for r in without.results] != [r.scores for r in served.results]
 
 
 @pytest.mark.parametrize(
