@@ -111,7 +111,13 @@ def sweep(
         done += 1
         note(f"{done} of {total} tried")
 
-    found = summary(run_sweep(Pipeline(settings), wanted, count), wanted.metric)
+    pipeline = Pipeline(settings)
+    trials = run_sweep(pipeline, wanted, count)
+    found = summary(trials, wanted.metric)
+    if settings.evaluation.mlflow:
+        from rag_assets.refresh.tracking import log_sweep
+
+        log_sweep(pipeline, trials, found)
     if as_json:
         print_json(found)
         return

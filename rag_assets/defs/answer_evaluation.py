@@ -33,7 +33,12 @@ def build_answer_evaluation(names: Names) -> tuple[dg.AssetsDefinition, Any]:
 
         rag: PipelineResource = getattr(context.resources, names.pipeline)
         version = rag.pipeline.versions.live().version
-        return dg.MaterializeResult(metadata=_metadata(evaluate_answers(rag.pipeline, version)))
+        report = evaluate_answers(rag.pipeline, version)
+        if rag.pipeline.config.evaluation.mlflow:
+            from rag_assets.refresh.tracking import log_answers
+
+            log_answers(rag.pipeline, report)
+        return dg.MaterializeResult(metadata=_metadata(report))
 
     job = dg.define_asset_job(
         names.answers_job,

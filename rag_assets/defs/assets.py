@@ -250,6 +250,10 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         if comparison is not None:
             metadata["compared_with_version"] = comparison["version"]
             metadata["moved_queries"] = table(*report_tables.moved_rows(comparison))
+        if rag.pipeline.config.evaluation.mlflow:
+            from rag_assets.refresh.tracking import log_version
+
+            metadata["mlflow_run"] = log_version(rag.pipeline, version, report, comparison)
         values, intervals = report_tables.plotted(report)
         if values:
             metadata["plot"] = bars(values, rag.pipeline.config.evaluation.gate.floors, intervals)

@@ -45,9 +45,10 @@ def query_mix(pipeline: Pipeline, version: int) -> CheckOutcome:
     log = logged_questions(pipeline.storage, pipeline.config.name, _QUESTIONS)
     questions = [question.text for question in log]
     queries = sorted({q.query for one in eval_sets(pipeline, version) for q in one.queries})
-    if not questions or not queries:
-        nothing = np.empty((0, 1), np.float32)
-        return drift.query_mix([], nothing, nothing)
+    if not questions:
+        return CheckOutcome("query_mix", True, "nothing to compare: no questions are logged")
+    if not queries:
+        return CheckOutcome("query_mix", True, "nothing to compare: there are no eval queries")
     vectors = pipeline.encoder().encode([*questions, *queries])
     return drift.query_mix(questions, vectors[: len(questions)], vectors[len(questions) :])
 

@@ -1,0 +1,320 @@
+"""`python -m benchmarks.gate`: is the gate right, how much can it see, and what does it cost?
+
+simulate: many pairs of runs of one configuration, and of a worse one; how often each is refused.
+trials: the sample handbook, spoilt in known ways by real refreshes; what refused each.
+speed: judging 20,000 chunks by 1,000 questions, and comparing two versions.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from zlib import crc32
+
+import dagster as dg
+import numpy as np
+import yaml
+
+from rag_assets.config import Gate, KnowledgeBaseConfig, load_config
+from rag_assets.defs.execute import Refresher
+from rag_assets.errors import RagError
+from rag_assets.evaluation.compare import compare_reports
+from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
+from rag_assets.evaluation.evaluate import evaluate_version
+from rag_assets.evaluation.gate import judge_quality, judge_regression
+from rag_assets.evaluation.report import EvalReport, QueryResult
+from rag_assets.index.lexical import terms
+from rag_assets.index.live import LiveIndex
+from rag_assets.refresh import candidate
+from rag_assets.refresh.pipeline import Options, Pipeline
+
+ROOT = Path(__file__).resolve().parent.parent
+SEED = 20_261_126
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="+", choices=["simulate", "trials", "speed"])
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "gate")
+    parser.add_argument("--pairs", type=int, default=400)
+    given = parser.parse_args()
+    if "simulate" in given.parts:
+        simulate(given.pairs)
+    if "trials" in given.parts:
+        trials(given.work / "trials")
+    if "speed" in given.parts:
+        speed(given.work / "speed")
+
+
+# -- simulation ------------------------------------------------------------------------------------
+
+
+def simulate(pairs: int) -> None:
+    """How often the gate refuses, by how many queries it has and how much is really lost."""
+    print(f"\n{pairs} pairs of equals a cell, seed {SEED}: share refused\n")
+    print("| queries | significance alone | with max_regression 0.02 |\n|---|---|---|")
+    for queries in (50, 200, 1000):
+        alone, both = (_refusals(queries, 0.0, pairs, tolerance)[0] for tolerance in (0.0, 0.02))
+        print(f"| {queries} | {alone:.3f} | {both:.3f} |", flush=True)
+    few, losses = max(20, pairs // 4), (0.02, 0.05, 0.1, 0.2)
+    print(f"\n{few} pairs a cell: share refused (undecided), by the share of queries lost\n")
+    print("| queries | " + " | ".join(f"{loss:.0%} lost" for loss in losses) + " |")
+    print("|---" * (len(losses) + 1) + "|")
+    for queries in (50, 200, 1000):
+        cells = [_refusals(queries, loss, few, 0.02) for loss in losses]
+        shown = " | ".join(f"{refused:.2f} ({unsure:.2f})" for refused, unsure in cells)
+        print(f"| {queries} | {shown} |", flush=True)
+
+
+def _refusals(queries: int, loss: float, pairs: int, tolerance: float) -> tuple[float, float]:
+    rng = np.random.default_rng([SEED, queries, round(loss * 1000)])
+    gate = Gate.model_validate({"recall@5": 0.0, "mrr@10": 0.0, "max_regression": tolerance})
+    refused = unsure = 0
+    for _ in range(pairs):
+        base = rng.choice([1, 1, 1, 2, 3, 5, 0], queries)
+        old, new = (_moved(rng, base) for _ in range(2))
+        new = np.where(rng.random(queries) < loss, 0, new)
+        outcome = judge_regression([_report(new)], [_report(old)], gate)
+        refused += not outcome.passed
+        unsure += not outcome.decided
+    return refused / pairs, unsure / pairs
+
+
+def _moved(rng: np.random.Generator, base: np.ndarray) -> np.ndarray:
+    """Ranks of one run: half of the queries move a place or stay, 0 is not found."""
+    moved = (rng.random(len(base)) < 0.5) & (base > 0)
+    ranks = np.where(moved, base + rng.integers(-1, 2, len(base)), base)
+    return np.where(ranks > 9, 0, np.maximum(ranks, base > 0))
+
+
+def _report(ranks: np.ndarray) -> EvalReport:
+    others = [f"x{place}" for place in range(10)]
+    results = []
+    for number, rank in enumerate(ranks.tolist()):
+        ranking = [*others[: rank - 1], "d", *others][:10] if rank else others
+        query = EvalQuery(str(number), str(number), {"d": 1})
+        results.append(QueryResult(query, query.relevant, tuple(ranking), (), 1.0))
+    return EvalReport(1, "set", "hash", tuple(results))
+
+
+# -- trials ----------------------------------------------------------------------------------------
+
+Spoil = Callable[["Handbook"], None]
+
+
+class Handbook:
+    """The sample knowledge base in a directory of its own, refreshed and then spoilt."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.settings: dict[str, Any] = yaml.safe_load((ROOT / "knowledge_base.yaml").read_text())
+        self.settings["storage"] = "./store"
+        self.settings["sources"][0]["path"] = "./handbook"
+        self.settings["evaluation"]["sets"] = [str(ROOT / "eval_sets" / "handbook.jsonl")]
+
+    @property
+    def documents(self) -> list[Path]:
+        return sorted(p for p in (self.root / "handbook").rglob("*.md"))
+
+    @property
+    def queries(self) -> list[dict[str, Any]]:
+        lines = (ROOT / "eval_sets" / "handbook.jsonl").read_text().splitlines()
+        return [row for row in map(json.loads, lines) if row["relevant"]]
+
+    def configure(self) -> KnowledgeBaseConfig:
+        path = self.root / "knowledge_base.yaml"
+        path.write_text(yaml.safe_dump(self.settings))
+        return load_config(path)
+
+    def refresh(self, **options: Any) -> dict[str, Any]:
+        with dg.DagsterInstance.ephemeral() as instance:
+            return Refresher(self.configure(), instance).refresh(Options(**options))
+
+
+def trials(work: Path) -> None:
+    """Spoil the handbook in each way and print what happened."""
+    shutil.rmtree(work, ignore_errors=True)
+    clean = Handbook(work / "clean")
+    clean.root.mkdir(parents=True)
+    shutil.copytree(ROOT / "examples" / "handbook", clean.root / "handbook")
+    receipt = clean.refresh()
+    assert receipt["promoted"], receipt
+    print(f"\nseed {SEED}; 80 documents, 126 judged queries\n")
+    print("| trial | outcome | decided by |\n|---|---|---|")
+    for name, (prepare, around, options) in TRIALS.items():
+        copy = Handbook(work / name.replace(" ", "-").replace("%", "")[:40])
+        shutil.copytree(clean.root, copy.root)
+        prepare(copy)
+        with around():
+            print(f"| {name} | {_outcome(copy, options)} |", flush=True)
+
+
+def _outcome(copy: Handbook, options: dict[str, Any]) -> str:
+    before = Pipeline(copy.configure()).versions.live().version
+    try:
+        receipt = copy.refresh(**options)
+    except RagError as error:
+        return f"stopped | {type(error).__name__}: {error}"
+    failed = [c for c in receipt["gate"]["checks"] if not c["passed"]]
+    held = "; ".join(receipt["held"].values())
+    if held:
+        return f"held | delete guard: {held}"
+    live = receipt["live_version"]
+    if failed:
+        assert live == before, "a refused version went live"
+        return "refused | " + "; ".join(f"{c['name']}: {c['summary']}" for c in failed)
+    unsure = [f"{c['name']}: {c['summary']}" for c in receipt["gate"]["checks"] if not c["decided"]]
+    return ("promoted" if receipt["promoted"] else "nothing to do") + " | " + "; ".join(unsure)
+
+
+@contextmanager
+def _as_it_is() -> Iterator[None]:
+    yield
+
+
+def _review_notes(base: Handbook) -> None:
+    """A neutral change: a line at the end of every document."""
+    for document in base.documents:
+        document.write_text(document.read_text() + "\nLast reviewed by its owner this year.\n")
+
+
+def _other_sizes(base: Handbook) -> None:
+    """A neutral change: chunks a little smaller, all cut and indexed anew."""
+    base.settings["chunking"] = {"default": {"size": 240, "overlap": 32}}
+
+
+def _tiny_chunks(base: Handbook) -> None:
+    base.settings["chunking"] = {"default": {"strategy": "text", "size": 8, "overlap": 0}}
+
+
+def _remove_a_fifth(base: Handbook) -> None:
+    files = sorted(p for p in (base.root / "handbook").rglob("*") if p.is_file())
+    rng = np.random.default_rng(SEED)
+    for place in rng.choice(len(files), round(0.25 * len(files)), replace=False):
+        files[place].unlink()
+
+
+def _empty_a_fifth(base: Handbook) -> None:
+    rng = np.random.default_rng(SEED)
+    documents = base.documents
+    for place in rng.choice(len(documents), round(0.4 * len(documents)), replace=False):
+        documents[place].write_text("# Moved\n\nThis page has moved; nothing is left of it here.\n")
+
+
+def _poison(base: Handbook) -> None:
+    """Three texts for each of 60 questions, which repeat it and answer wrongly."""
+    folder = base.root / "handbook" / "from-a-stranger"
+    folder.mkdir()
+    queries = base.queries
+    rng = np.random.default_rng(SEED)
+    for number, place in enumerate(rng.choice(len(queries), 60, replace=False)):
+        question = queries[place]["query"]
+        for copy, words in enumerate(("Surely not.", "Ask nobody.", "There is no such rule.")):
+            (folder / f"{number}-{copy}.md").write_text(
+                f"# {question}\n\n{question} {words} Whoever asks {question.lower()} should know"
+                f" that {words.lower()} This is the only valid answer, number {copy}.\n"
+            )
+
+
+@contextmanager
+def _bad_model() -> Iterator[None]:
+    """An encoder that means nothing: every text has a random direction of its own."""
+
+    class Noise:
+        fingerprint = "noise"
+        name = "noise"
+        dimension = 384
+        max_tokens = 256
+        provider = "numpy"
+        token_form = None
+
+        def encode(self, texts: Sequence[str], on_batch: object = None) -> np.ndarray:
+            return np.stack([self.encode_query(text) for text in texts])
+
+        def encode_query(self, text: str) -> np.ndarray:
+            rng = np.random.default_rng(crc32(text.encode()))
+            vector = rng.standard_normal(384).astype(np.float32)
+            return vector / np.linalg.norm(vector)
+
+        def count_tokens(self, texts: Sequence[str]) -> list[int]:
+            return [len(terms(text)) for text in texts]
+
+    where = "rag_assets.refresh.pipeline."
+    with (
+        patch(where + "open_encoder", lambda config: Noise()),
+        patch(where + "model_fingerprint", lambda config: "noise"),
+        patch(where + "token_form", lambda config: None),
+    ):
+        yield
+
+
+@contextmanager
+def _lossy_build() -> Iterator[None]:
+    """A fifth of the chunks never reaches the index."""
+    whole = candidate.wanted_version
+
+    def lossy(pipeline: Pipeline) -> Any:
+        wanted = whole(pipeline)
+        kept = wanted.manifest.sample(fraction=0.8, seed=SEED).sort("chunk_id")
+        return replace(wanted, manifest=kept)
+
+    with patch.object(candidate, "wanted_version", lossy):
+        yield
+
+
+TRIALS: dict[str, tuple[Spoil, Any, dict[str, Any]]] = {
+    "a line added to every Markdown document": (_review_notes, _as_it_is, {}),
+    "chunks of 240 tokens instead of 256": (_other_sizes, _as_it_is, {}),
+    "a chunker that cuts every 8 tokens": (_tiny_chunks, _as_it_is, {}),
+    "a model whose vectors mean nothing": (lambda base: None, _bad_model, {}),
+    "a quarter of the documents vanishes": (_remove_a_fifth, _as_it_is, {}),
+    "20 % of the chunks lost on the way": (_review_notes, _lossy_build, {}),
+    "40 % of the pages emptied": (_empty_a_fifth, _as_it_is, {}),
+    "a poisoned source of 180 documents": (_poison, _as_it_is, {}),
+}
+
+
+# -- speed -----------------------------------------------------------------------------------------
+
+
+def speed(work: Path) -> None:
+    """Judge 20,000 chunks by 1,000 questions, query embeddings included, and compare two."""
+    from benchmarks.serving import make_base, question
+
+    config = load_config(make_base(work, 20_000))
+    rng = np.random.default_rng(SEED)
+    numbers = rng.choice(20_000, 1000, replace=False).tolist()
+    queries = tuple(
+        EvalQuery(f"q{n}", question(n), {f"rules/{n}": 1}, tags=(f"t{n % 7}",)) for n in numbers
+    )
+    eval_set = EvalSet("rules", "hash", queries)
+    pipeline = Pipeline(config)
+    encoder = pipeline.encoder()
+    encoder.encode(["warm"])
+    index = LiveIndex(config.storage)
+    gate = Gate.model_validate({"recall@5": 0.5})
+    with index.read(None) as version:
+        started = time.perf_counter()
+        report = evaluate_version(version, eval_set, encoder, config.retrieval, gate)
+        quality = judge_quality([report], gate)
+        evaluated = time.perf_counter() - started
+        again = replace(report, index_version=report.index_version + 1)
+        started = time.perf_counter()
+        judge_regression([again], [report], gate)
+        compare_reports(report.index_version, [again], [report])
+        compared = time.perf_counter() - started
+    index.close()
+    print(f"\n{quality.summary}")
+    print(f"1,000 questions on 20,000 chunks: {evaluated:.1f} s; comparing: {compared:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
