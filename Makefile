@@ -13,7 +13,9 @@ else
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 endif
 
-.PHONY: demo test test-full dev lint format lock bench clean
+BENCHMARKS := parsing scan embedding retrieval serving incremental
+
+.PHONY: demo test test-full dev lint format lock bench clean $(addprefix bench-,$(BENCHMARKS))
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -61,8 +63,12 @@ lock:
 		--no-annotate --no-header --excludes .lock-excludes -c requirements-dev.lock -q -o requirements.lock
 	rm .lock-excludes
 
-bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks
+# `make bench-NAME` runs one: embedding, incremental, parsing, retrieval, scan or serving. Those that
+# measure peers say on their page what to install; results go to docs/.
+bench: $(addprefix bench-,$(BENCHMARKS))
+
+$(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.$*
 
 clean:
 	rm -rf .rag .dagster dist build
