@@ -1,14 +1,18 @@
-"""Commands for those who run it: metrics, exporter, costs, upkeep."""
+"""Commands for those who run it: metrics, exporter, costs, upkeep, backup, restore."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rag_assets.cli.app import ConfigOption, DebugOption, JsonOption, command, print_json, say
 from rag_assets.config import load_config
 from rag_assets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rag_assets.operations.backup import Backup
 
 AlsoOption = Annotated[
     list[Path] | None,
@@ -123,3 +127,49 @@ def upkeep(
     for problem in found["problems"]:
         say(f"  damaged              {problem}")
     say(f"  messages             {found['messages_waiting']} wait to be delivered")
+
+
+@command("backup")
+def backup(
+    target: Annotated[str, typer.Argument(help="A new file, or an fsspec URL such as s3://…")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write everything that cannot be made again into one tar file, while the service goes on."""
+    from rag_assets.operations.backup import back_up
+
+    _say_backup(back_up(load_config(config), target), f"Backed up to {target}", as_json)
+
+
+@command("restore")
+def restore(
+    source: Annotated[str, typer.Argument(help="A file that `backup` made, or its URL.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Unpack storage and configuration here, and read no configuration."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Unpack a backup into the storage of a configuration, which must be empty."""
+    from rag_assets.operations import backup as archive
+
+    if to is not None:
+        _say_backup(archive.restore(source, to), f"Restored to {to}", as_json)
+        return
+    settings = load_config(config)
+    found = archive.restore_storage(source, settings)
+    _say_backup(found, f"Restored to {settings.storage}", as_json)
+
+
+def _say_backup(found: "Backup", done: str, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(found))
+        return
+    live = "no live version" if found.live_version is None else f"version {found.live_version} live"
+    say(
+        f"{done}: {found.knowledge_base} of {found.created_at}, {live}, {found.files} files,"
+        f" {found.bytes / 1e6:.1f} MB."
+    )
