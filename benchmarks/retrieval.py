@@ -2,8 +2,8 @@
 
 Each corpus becomes a knowledge base by a real refresh (minutes the first time; kept in --work) and
 is asked the same questions in every configuration. In the same run: plain Chroma and plain tantivy
-over whole documents. --latency adds times on --chunks made-up chunks. --chunking compares sizes and
-strategies of chunks instead.
+over whole documents; then times on --chunks made-up chunks. --chunking compares sizes and strategies
+of chunks instead.
 """
 
 import argparse
@@ -73,15 +73,13 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     tables: dict[str, dict[str, EvalReport]] = {}
     for corpus in corpora(given.data):
-        if given.corpora and corpus.name not in given.corpora:
+        if given.corpora is not None and corpus.name not in given.corpora:
             continue
-        if given.chunking:
-            tables[corpus.name] = by_chunking(corpus, given.work, given.queries)
-        elif given.corpora != []:
-            tables[corpus.name] = by_step(corpus, given.work, given.queries)
+        measure = by_chunking if given.chunking else by_step
+        tables[corpus.name] = measure(corpus, given.work, given.queries)
         print(quality_table(corpus.name, tables[corpus.name], given.chunking), flush=True)
-    if given.latency:
-        print(as_table(measure_latency(given.work, given.chunks)))
+    if given.chunks and not given.chunking:
+        print(as_table(measure_latency(given.work, given.chunks), given.chunks))
 
 
 def _arguments() -> argparse.Namespace:
@@ -91,8 +89,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--corpora", nargs="*", help="squad, cranfield, handbook; default: all")
     parser.add_argument("--queries", type=int, default=1000, help="of a corpus, evenly picked")
     parser.add_argument("--chunking", action="store_true")
-    parser.add_argument("--latency", action="store_true")
-    parser.add_argument("--chunks", type=int, default=100_000)
+    parser.add_argument("--chunks", type=int, default=100_000, help="for the times; 0: none")
     return parser.parse_args()
 
 
