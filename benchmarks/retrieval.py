@@ -2,8 +2,8 @@
 
 Each corpus becomes a knowledge base by a real refresh (minutes the first time; kept in --work) and
 is asked the same questions in every configuration. In the same run: plain Chroma and plain tantivy
-over whole documents; then times on --chunks made-up chunks. --chunking compares sizes and strategies
-of chunks instead.
+over whole documents; then times on --chunks made-up chunks. --chunking compares sizes and
+strategies of chunks instead.
 """
 
 import argparse
