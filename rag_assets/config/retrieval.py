@@ -33,7 +33,7 @@ class NoRerank(Section):
 
 
 class TokensRerank(Section):
-    """MaxSim over the embedding model's own token vectors, for 12 kB of storage a chunk."""
+    """MaxSim over the embedding model's own token vectors, for some 15 kB of storage a chunk."""
 
     type: Literal["tokens"] = "tokens"
     depth: Annotated[int, Field(ge=1, le=200)] = 30

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 class TokenVectors:
     """Token matrices by chunk id; safe to use from any thread.
 
-    They are not part of the version's directory: 12 kB a chunk would be copied with every refresh.
+    They are not part of the version's directory: 15 kB a chunk would be copied with every refresh.
     A matrix that is not there, because rerank was off or another machine holds it, is None.
     """
 

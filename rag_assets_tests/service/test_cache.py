@@ -1,6 +1,13 @@
+from types import SimpleNamespace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from rag_assets.answering.base import Answer
 from rag_assets.config import CacheConfig
+from rag_assets.service.asking import Asker, Question
 from rag_assets.service.cache import AnswerCache, CacheKey
+from rag_assets.service.principals import Principal
 
 
 def answer(version: int = 1, **changes: object) -> Answer:
@@ -57,3 +64,22 @@ def test_old_degraded_and_late_answers_are_not_kept() -> None:
     # Asked while version 1 was live, answered from version 2.
     cache.put(key, answer(version=2))
     assert len(cache) == 0
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["hr", "it", "board"]), unique=True), min_size=2, max_size=2),
+    st.sampled_from([None, [], ["hr"], ["hr", "board"]]),
+)
+def test_who_may_read_differently_has_another_key(groups, asked):
+    keys, readable = [], []
+    for own in groups:
+        arguments = Question("q", groups=asked).arguments(Principal("p", "p", tuple(own)))
+        shelf = SimpleNamespace(
+            name="kb",
+            live_version=lambda: 1,
+            config=SimpleNamespace(llm=SimpleNamespace(model="extractive")),
+            knowledge=SimpleNamespace(prompt_version="1"),
+        )
+        keys.append(Asker._key(None, shelf, Question("q", groups=asked), arguments))
+        readable.append(sorted(arguments["groups"]))
+    assert (keys[0] == keys[1]) == (readable[0] == readable[1])
