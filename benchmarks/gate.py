@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ import yaml
 
 from rag_assets.config import Gate, KnowledgeBaseConfig, load_config
 from rag_assets.defs.execute import Refresher
+from rag_assets.embedding.base import Batch
 from rag_assets.errors import RagError
 from rag_assets.evaluation.compare import compare_reports
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
@@ -45,11 +46,12 @@ def main() -> None:
     parser.add_argument("parts", nargs="+", choices=["simulate", "trials", "speed"])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "gate")
     parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--only", default="", help="Trials whose name holds these words.")
     given = parser.parse_args()
     if "simulate" in given.parts:
         simulate(given.pairs)
     if "trials" in given.parts:
-        trials(given.work / "trials")
+        trials(given.work / "trials", given.only)
     if "speed" in given.parts:
         speed(given.work / "speed")
 
@@ -139,7 +141,7 @@ class Handbook:
             return Refresher(self.configure(), instance).refresh(Options(**options))
 
 
-def trials(work: Path) -> None:
+def trials(work: Path, only: str = "") -> None:
     """Spoil the handbook in each way and print what happened."""
     shutil.rmtree(work, ignore_errors=True)
     clean = Handbook(work / "clean")
@@ -150,6 +152,8 @@ def trials(work: Path) -> None:
     print(f"\nseed {SEED}; 80 documents, 126 judged queries\n")
     print("| trial | outcome | decided by |\n|---|---|---|")
     for name, (prepare, around, options) in TRIALS.items():
+        if only not in name:
+            continue
         copy = Handbook(work / name.replace(" ", "-").replace("%", "")[:40])
         shutil.copytree(clean.root, copy.root)
         prepare(copy)
@@ -235,6 +239,13 @@ def _bad_model() -> Iterator[None]:
         max_tokens = 256
         provider = "numpy"
         token_form = None
+
+        def admit(self, texts: Iterable[str]) -> None:
+            """Noise costs nothing."""
+
+        def batches(self, texts: Sequence[str]) -> Iterator[Batch]:
+            vectors = self.encode(texts)
+            yield Batch(list(range(len(texts))), vectors, sum(self.count_tokens(texts)))
 
         def encode(self, texts: Sequence[str], on_batch: object = None) -> np.ndarray:
             return np.stack([self.encode_query(text) for text in texts])

@@ -196,8 +196,7 @@ def _fill(own: Pipeline, scratch: Pipeline) -> int:
         ("chunks", chunks),
         ("embeddings", embedded.frame),
     ):
-        for partition, rows in frame.partition_by("partition", as_dict=True).items():
-            scratch.lake.write(stage, str(partition[0]), rows)
+        scratch.lake.write(stage, every, frame)
     make_candidate(scratch, "sweep")
     return embedded.report.computed
 
