@@ -59,7 +59,7 @@ lock:
 	echo sentence-transformers > .lock-excludes
 	uv pip compile pyproject.toml --extra dev --group model --group build --python-version 3.11 --generate-hashes --universal \
 		--no-annotate --no-header --excludes .lock-excludes --upgrade -q -o requirements-dev.lock
-	uv pip compile pyproject.toml --extra serve --group model --group build --python-version 3.11 --generate-hashes --universal \
+	uv pip compile pyproject.toml --extra serve --extra notify --group model --group build --python-version 3.11 --generate-hashes --universal \
 		--no-annotate --no-header --excludes .lock-excludes -c requirements-dev.lock -q -o requirements.lock
 	rm .lock-excludes
 

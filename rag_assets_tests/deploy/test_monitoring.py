@@ -1,0 +1,242 @@
+"""Rules and dashboards: generated, tested by promtool, run on a real Prometheus with real data."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.monitoring.__main__ import files
+from deploy.monitoring.dashboards import DASHBOARDS, as_json
+from deploy.monitoring.rules import rules
+from rag_assets.costs.ledger import Entry, Ledger, now
+from rag_assets.service.keys import KeyStore
+from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
+from rag_assets_tests.notify.conftest import Receiver, receiver
+from rag_assets_tests.operations.conftest import CLI, Start, exporter, start
+
+__all__ = ["exporter", "receiver", "start"]
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+ALERTS = [rule for group in rules()["groups"] for rule in group["rules"] if "alert" in rule]
+needs_prometheus = pytest.mark.skipif(
+    not (shutil.which("promtool") and shutil.which("amtool")),
+    reason="Prometheus and Alertmanager are not installed",
+)
+
+
+def test_what_is_committed_is_what_the_code_writes() -> None:
+    for path, content in files().items():
+        assert path.read_text(encoding="utf-8") == content, (
+            f"{path} is not what `python -m deploy.monitoring` writes"
+        )
+    dashboards = {path.stem for path in (DEPLOY / "grafana" / "dashboards").glob("*.json")}
+    assert dashboards == {dashboard.name for dashboard in DASHBOARDS}
+
+
+@needs_prometheus
+def test_every_alert_fires_on_what_it_is_for() -> None:
+    folder = DEPLOY / "prometheus"
+    for command in (
+        ["promtool", "check", "rules", "rules.yml"],
+        ["promtool", "check", "config", "--syntax-only", "prometheus.yml"],
+        ["promtool", "test", "rules", "rules_test.yml"],
+        ["amtool", "check-config", "../alertmanager/alertmanager.yml"],
+    ):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_a_firing_test_and_a_page_in_the_runbook() -> None:
+    tested = yaml.safe_load((DEPLOY / "prometheus" / "rules_test.yml").read_text())
+    fired = {
+        case["alertname"]
+        for group in tested["tests"]
+        for case in group["alert_rule_test"]
+        if case["exp_alerts"]
+    }
+    names = {alert["alert"] for alert in ALERTS}
+    assert fired == names
+    runbook = (DEPLOY.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+    headings = set(re.findall(r"^#+ (RAG\w+)$", runbook, re.MULTILINE))
+    assert headings == names
+
+
+def test_dashboards_are_whole() -> None:
+    for dashboard in DASHBOARDS:
+        made = as_json(dashboard)
+        places = [panel["gridPos"] for panel in made["panels"]]
+        covered = [
+            (place["x"] + dx, place["y"] + dy)
+            for place in places
+            for dx in range(place["w"])
+            for dy in range(place["h"])
+        ]
+        assert len(covered) == len(set(covered)), "no panel lies on another"
+        assert all(x < 24 for x, _ in covered)
+        assert len({panel["title"] for panel in made["panels"]}) == len(made["panels"])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(what: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first truthy value of `what`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if found := what():
+                return found
+        except (urllib.error.URLError, ConnectionError):
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"nothing after {seconds} s")
+
+
+def fetched(url: str, **parameters: str) -> Any:
+    query = urllib.parse.urlencode(parameters)
+    with urllib.request.urlopen(f"{url}?{query}", timeout=30) as reply:
+        return json.load(reply)["data"]
+
+
+def busy_base(base: SmallBase) -> None:
+    """Every kind of end, every state of a document, money, a budget that is spent."""
+    base.fill(4)
+    base.ask_about(list(SUBJECTS[:4]), **{"recall@1": 0.75, "min_queries": 3})
+    base.settings["sources"][0]["silent_hours"] = 1e-6
+    base.configure(costs={"budget_usd": 10.0})
+    assert base.refresh()["promoted"]
+    base.write("vacation.md", document("vacation") + "\nA new last line.\n")
+    assert base.refresh()["promoted"]
+    for subject in SUBJECTS[1:4]:
+        base.write(f"{subject}.md", "# Nothing\n\nLorem ipsum dolor sit amet.\n")
+    assert not base.refresh()["gate"]["passed"]
+    ledger = Ledger(base.configure().storage)
+    for day in range(1, 8):
+        moment = time.strftime("%Y-%m-%d", time.gmtime(time.time() - day * 86_400))
+        ledger.add(Entry(moment, "embedding", "openai/x", "docs", 10, 1000, 0, 1.0 + day, 5, 9, 2))
+    ledger.add(Entry(now(), "answer", "openai/y", "key:1", 1, 50, 9, 60.0))
+
+
+@pytest.mark.full
+@needs_prometheus
+def test_panels_and_alerts_on_a_real_prometheus(
+    small: SmallBase,
+    exporter: Callable[..., str],
+    start: Start,
+    receiver: Receiver,
+    tmp_path: Path,
+) -> None:
+    busy_base(small)
+    exported = urllib.parse.urlsplit(exporter(small.path)).netloc
+    _, secret = KeyStore.at(small.configure().storage).create("prometheus", groups=[])
+    service = start(*CLI, "serve", "--config", small.path, "--port", "0")
+    assert service.stdout is not None
+    address = until(lambda: re.search(r"http://(\S+)", service.stdout.readline()))[1]
+    (tmp_path / "key").write_text(secret)
+
+    def ask(number: int) -> None:
+        for path, body in (
+            ("search", {"query": f"who pays {number}?"}),
+            ("answer", {"question": f"Who answers requests concerning {SUBJECTS[3]} {number}?"}),
+            ("answer", {"question": "Who answers?"}),
+            ("answer", {"question": f"And {SUBJECTS[3]} {number}?", "stream": True}),
+        ):
+            request = urllib.request.Request(
+                f"http://{address}/v1/{path}",
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json", "Authorization": f"Bearer {secret}"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                reply.read()
+
+    alerting = _alertmanager(start, receiver, tmp_path)
+    prometheus = _prometheus(start, tmp_path, exported, address, alerting)
+
+    def healthy() -> bool:
+        targets = fetched(f"{prometheus}/api/v1/targets")["activeTargets"]
+        return len(targets) == 2 and all(target["health"] == "up" for target in targets)
+
+    until(healthy)
+    for number in range(6):
+        ask(number)
+        time.sleep(1.1)
+
+    empty = {}
+    for dashboard in DASHBOARDS:
+        for panel in dashboard.panels:
+            for query in panel.queries:
+                shown = query.replace("$__rate_interval", "1m").replace("$knowledge_base", ".*")
+                try:
+                    until(
+                        lambda q=shown: fetched(f"{prometheus}/api/v1/query", query=q)["result"], 15
+                    )
+                except AssertionError:
+                    empty[f"{dashboard.name}: {panel.title}"] = shown
+    assert empty == {}
+
+    def firing() -> set[str]:
+        alerts = fetched(f"{prometheus}/api/v1/alerts")["alerts"]
+        return {alert["labels"]["alertname"] for alert in alerts}
+
+    wanted = {"RAGBudgetSpent", "RAGBudgetForecast", "RAGRefreshRefused", "RAGSourceSilent"}
+    until(lambda: wanted <= firing())
+    said = until(lambda: [body for body in receiver.bodies if "RAGBudgetSpent" in str(body)])
+    assert "the month's budget is spent" in str(said[0])
+    evaluated = fetched(f"{prometheus}/api/v1/rules")["groups"]
+    assert [r for group in evaluated for r in group["rules"] if r["health"] != "ok"] == []
+
+
+def _alertmanager(start: Start, receiver: Receiver, folder: Path) -> str:
+    """A real one with the shipped configuration, sending to the local receiver; its address."""
+    config = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())
+    config["global"] = {"slack_api_url": f"{receiver.url}/slack"}
+    for route in (config["route"], *config["route"]["routes"]):
+        route |= {"group_wait": "1s", "group_interval": "2s"}
+    (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    start(
+        "prometheus-alertmanager",
+        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--storage.path={folder / 'alerts'}",
+        f"--web.listen-address={address}",
+        "--cluster.listen-address=",
+    )
+    return address
+
+
+def _prometheus(start: Start, folder: Path, exported: str, service: str, alertmanager: str) -> str:
+    """A real one with the shipped configuration and quick intervals; its address."""
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    shipped = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
+    for group in shipped["groups"]:
+        group.pop("interval", None)
+    (folder / "rules.yml").write_text(yaml.safe_dump(shipped))
+    config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [alertmanager]}]
+    for scraped, target in zip(config["scrape_configs"], (exported, service), strict=True):
+        scraped["static_configs"] = [{"targets": [target]}]
+        if "authorization" in scraped:
+            scraped["authorization"]["credentials_file"] = str(folder / "key")
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    url = f"127.0.0.1:{free_port()}"
+    start(
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'series'}",
+        f"--web.listen-address={url}",
+    )
+    return f"http://{url}"
