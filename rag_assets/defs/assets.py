@@ -160,7 +160,8 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
     ) -> dg.MaterializeResult[pl.DataFrame]:
         rag = resource(context)
         done = rag.pipeline.embeddings(chunks)
-        rag.receipts.record(context.run.run_id, "embeddings", done.report)
+        facts = {**asdict(done.report), "stages": dict(rag.pipeline.spent)}
+        rag.receipts.record(context.run.run_id, "embeddings", facts)
         size = rag.pipeline.store.size()
         return dg.MaterializeResult(
             value=done.frame,

@@ -8,7 +8,7 @@ from rag_assets.config import KnowledgeBaseConfig
 from rag_assets.costs.budget import Standing
 from rag_assets.notify.base import Event
 from rag_assets.operations.freshness import SourceState
-from rag_assets.operations.outcomes import refusing_checks, seconds
+from rag_assets.operations.outcomes import embedded, held, refusing_checks, seconds
 from rag_assets.records import digest_of
 
 LASTING = ("refused", "held", "failed", "sources", "quarantine", "silent", "budget")
@@ -32,13 +32,13 @@ def _of_receipt(parts: Mapping[str, Any]) -> Iterator[Event]:
         yield _refused(parts, refusing)
     elif parts.get("promoted"):
         yield _promoted(parts)
-    if held := parts.get("held"):
+    if guarded := held(parts):
         yield Event(
             "held",
             "held",
-            digest_of(*sorted(held)),
-            f"deletions of {_listed(held)} are held",
-            lines=tuple(held.values()),
+            digest_of(*sorted(guarded)),
+            f"a guard holds {_listed(guarded)}",
+            lines=tuple(guarded.values()),
         )
     if errors := parts.get("errors"):
         yield Event(
@@ -52,7 +52,7 @@ def _of_receipt(parts: Mapping[str, Any]) -> Iterator[Event]:
 
 def _promoted(parts: Mapping[str, Any]) -> Event:
     candidate, documents = parts.get("candidate", {}), parts.get("documents", {})
-    embeddings = parts.get("embeddings", {})
+    embeddings = embedded(parts)
     spent = seconds(parts)
     facts = [
         (
@@ -67,9 +67,9 @@ def _promoted(parts: Mapping[str, Any]) -> Event:
         ),
         (
             "Embeddings",
-            f"{embeddings.get('computed', 0)} computed, {embeddings.get('tokens', 0)} tokens",
+            f"{embeddings['computed']} computed, {embeddings['tokens']} tokens",
         ),
-        ("Cost", f"${embeddings.get('usd', 0.0):.4f}"),
+        ("Cost", f"${embeddings['usd']:.4f}"),
         *_gate_figures(parts),
     ]
     if spent is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_assets.index.versions import write_atomically
-from rag_assets.operations.outcomes import Outcome, finished, outcome, seconds
+from rag_assets.operations.outcomes import Outcome, embedded, finished, outcome, seconds
 from rag_assets.refresh.receipt import Receipts
 
 TOTALS = "TOTALS"
@@ -22,7 +22,6 @@ BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, math.in
 """Upper bounds, in seconds, of the durations' histogram."""
 
 _DOCUMENTS = ("added", "changed", "deleted", "unchanged", "quarantined", "held")
-_EMBEDDINGS = ("reused", "computed", "tokens", "usd")
 
 
 @dataclass(slots=True)
@@ -42,9 +41,10 @@ class Totals:
     def add(self, parts: Mapping[str, Any]) -> None:
         """Count one receipt."""
         self.outcomes[str(outcome(parts))] += 1
-        for group, names in (("documents", _DOCUMENTS), ("embeddings", _EMBEDDINGS)):
-            for name in names:
-                self.sums[f"{group}_{name}"] += parts.get(group, {}).get(name, 0)
+        for name in _DOCUMENTS:
+            self.sums[f"documents_{name}"] += parts.get("documents", {}).get(name, 0)
+        for name, value in embedded(parts).items():
+            self.sums[f"embeddings_{name}"] += value  # type: ignore[assignment]
         for name in ("kept", "added", "deleted"):
             self.sums[f"chunks_{name}"] += parts.get("candidate", {}).get(f"chunks_{name}", 0)
         for stage, spent in stage_seconds(parts):
@@ -74,7 +74,7 @@ class Totals:
 
 def stage_seconds(parts: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """(stage, seconds) of one refresh; `refresh` is all of it."""
-    yield from parts.get("stages", {}).items()
+    yield from parts.get("embeddings", {}).get("stages", {}).items()
     for stage, part in (("embeddings", "embeddings"), ("candidate_index", "candidate")):
         if "seconds" in parts.get(part, {}):
             yield stage, float(parts[part]["seconds"])

@@ -5,13 +5,14 @@ same code runs under Dagster, in `watch` and in tests.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import polars as pl
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 Progress = Callable[[str, int], None]
 """Called with a stage's name and how many more of its items are done."""
 
@@ -88,8 +90,26 @@ class Listing:
     error: str | None = None
 
 
+def _clocked(stage: Method) -> Method:
+    """Adds the time that a stage's method takes to `Pipeline.spent`, under its name."""
+    name = stage.__name__
+
+    @wraps(stage)
+    def run(self: "Pipeline", *args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return stage(self, *args, **kwargs)
+        finally:
+            self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - started
+
+    return cast(Method, run)
+
+
 class Pipeline:
-    """Everything a refresh needs, opened when first used."""
+    """Everything a refresh needs, opened when first used.
+
+    spent: seconds by stage since the last call of `raw_documents`.
+    """
 
     def __init__(self, config: KnowledgeBaseConfig, progress: Progress = _silent) -> None:
         self.config = config
@@ -97,6 +117,7 @@ class Pipeline:
         self.storage = config.storage
         self.lake = Lake.at(config.storage)
         self.versions = Versions(config.storage)
+        self.spent: dict[str, float] = {}
         self._expected: dict[str, Listing] = {}
 
     @classmethod
@@ -226,10 +247,12 @@ class Pipeline:
         )
         return Listing(config, previous, listing, comparison)
 
+    @_clocked
     def raw_documents(
         self, partitions: Iterable[str], options: Options
     ) -> tuple[pl.DataFrame, list[Listing]]:
         """The raw rows of these partitions, and the listings they come from."""
+        self.spent.clear()
         wanted = set(partitions)
         touched = [s.name for s in self.config.sources if wanted & set(s.partitions)]
         chosen = [name for name in touched if not options.sources or name in options.sources]
@@ -254,6 +277,7 @@ class Pipeline:
         frames.append(self.lake.read("raw_documents", skipped))
         return pl.concat(frames), listings
 
+    @_clocked
     def documents(self, raw: pl.DataFrame, partitions: Iterable[str]) -> Reuse:
         """Parse and clean what changed."""
         partitions = list(partitions)
@@ -262,6 +286,7 @@ class Pipeline:
         progress = self._stage("parsing")
         return clean_documents(raw, previous, self.lake, touched, partitions, progress)
 
+    @_clocked
     def chunks(self, documents: pl.DataFrame, partitions: Iterable[str]) -> Reuse:
         """Cut what changed."""
         return chunk_documents(

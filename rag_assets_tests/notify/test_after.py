@@ -87,7 +87,7 @@ def test_held_deletions_quarantine_and_silence(small: SmallBase, receiver: Recei
     assert "docs/broken.pdf: " in by_kind["quarantine"]["text"]
     assert by_kind["silent"]["title"] == "nothing changed in docs"
     small.refresh(confirm_deletes=True)
-    assert receiver.bodies[-1]["text"].startswith("small: resolved: deletions of docs are held")
+    assert receiver.bodies[-1]["text"].startswith("small: resolved: a guard holds docs")
 
 
 def test_a_source_that_cannot_be_listed(small: SmallBase, receiver: Receiver) -> None:

@@ -56,6 +56,8 @@ def test_an_exporter_tells_what_finished_refreshes_did(
     assert found["rag_embedding_store_vectors"] == found["rag_chunks_embedded_total"]
     assert found["rag_stage_duration_seconds_count{stage=refresh}"] == 3
     assert found["rag_stage_duration_seconds_bucket{le=+Inf,stage=embeddings}"] == 3
+    for stage in ("raw_documents", "documents", "chunks", "candidate_index"):
+        assert found[f"rag_stage_duration_seconds_count{{stage={stage}}}"] == 3
     assert found["rag_deduplication_cache_hit_rate"] == pytest.approx(5 / 6)
     assert found["rag_eval_queries{eval_set=questions,state=stale}"] == 1
     recall = found["rag_eval_recall_at_5{eval_set=questions}"]
