@@ -240,9 +240,13 @@ def _patch_passages(directory: Path, wanted: Wanted, delta: Delta) -> None:
 def _patch_lexical(directory: Path, wanted: Wanted, delta: Delta) -> None:
     with closing(LexicalIndex.open(directory / LEXICAL)) as lexical:
         lexical.delete(delta.chunks_deleted)
-        for start in range(0, len(delta.chunks_added), _ROWS):
-            rows = _added_chunks(wanted, delta.chunks_added[start : start + _ROWS])
-            lexical.add(rows.select("chunk_id", "text", "title", "headings").iter_rows())
+        # A chunk that was kept may stand under another title or heading, which are searched too.
+        written = delta.documents_written
+        for start in range(0, len(written), _ROWS):
+            some = pl.LazyFrame({"doc_id": written[start : start + _ROWS]})
+            rows = _searched(wanted, wanted.chunks.join(some, on="doc_id", how="semi"))
+            lexical.delete(rows["chunk_id"])
+            lexical.add(rows.iter_rows())
         lexical.commit()
 
 
@@ -301,13 +305,12 @@ def _whole_documents(wanted: Wanted, doc_ids: list[str]) -> list[tuple[pl.DataFr
     return pairs
 
 
-def _added_chunks(wanted: Wanted, chunk_ids: list[str]) -> pl.DataFrame:
-    some = pl.LazyFrame({"chunk_id": chunk_ids})
+def _searched(wanted: Wanted, chunks: pl.LazyFrame) -> pl.DataFrame:
+    """What the lexical index holds of these chunks: chunk_id, text, title, headings."""
     titles = wanted.documents.select("doc_id", "title")
     return (
-        wanted.chunks.join(some, on="chunk_id", how="semi")
-        .select("chunk_id", "doc_id", "text", "headings", "text_key")
-        .join(titles, on="doc_id", how="left")
+        chunks.join(titles, on="doc_id", how="left")
+        .select("chunk_id", "text", "title", "headings")
         .collect()
     )
 

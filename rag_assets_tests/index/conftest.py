@@ -25,8 +25,9 @@ def vectors(keys: list[str]) -> np.ndarray:
     return np.stack([vector(key) for key in keys]) if keys else np.zeros((0, DIMENSION), np.float32)
 
 
-def wanted(content: dict[str, list[str]]) -> Wanted:
-    """What a version of these documents holds: doc_id → its chunk texts."""
+def wanted(content: dict[str, list[str]], titles: dict[str, str] | None = None) -> Wanted:
+    """What a version of these documents holds: doc_id → its chunk texts; and → its title."""
+    named = {doc_id: doc_id for doc_id in content} | (titles or {})
     documents = pl.DataFrame(
         [
             {
@@ -34,12 +35,12 @@ def wanted(content: dict[str, list[str]]) -> Wanted:
                 "source": "docs",
                 "partition": "docs:00",
                 "uri": f"file:///{doc_id}",
-                "title": doc_id,
+                "title": named[doc_id],
                 "metadata": "{}",
                 "acl": ["everyone"],
                 "content_hash": text_key("".join(texts)),
                 "held": False,
-                "state": text_key("state" + "".join(texts)),
+                "state": text_key("state" + named[doc_id] + "".join(texts)),
             }
             for doc_id, texts in content.items()
         ],
@@ -57,7 +58,7 @@ def wanted(content: dict[str, list[str]]) -> Wanted:
                 "start": ordinal,
                 "end": ordinal + len(text),
                 "tokens": 1,
-                "headings": ["Top", doc_id],
+                "headings": ["Top", named[doc_id]],
                 "text_key": text_key(text),
             }
             for doc_id, texts in content.items()
@@ -75,9 +76,10 @@ def build(
     *,
     model: str = MODEL,
     home: str = "embedded",
+    titles: dict[str, str] | None = None,
 ) -> Manifest:
     """Build a candidate with this content from the live version."""
-    target = wanted(content)
+    target = wanted(content, titles)
     pointer = versions.pointer()
     parent = versions.manifest(pointer.version) if pointer else None
     states = target.documents.select("doc_id", "state", "content_hash").collect()

@@ -51,6 +51,22 @@ def test_a_patched_copy_equals_a_build_from_nothing(versions: Versions, tmp_path
     assert check_integrity(versions, patched.version, MODEL).passed
 
 
+def test_kept_chunks_are_searched_by_their_new_title_and_headings(versions: Versions) -> None:
+    publish(versions, CONTENT)
+    renamed = build(versions, CONTENT, titles={"d5": "umbrella"})
+    with closing(LexicalIndex.open(versions.directory(renamed.version) / LEXICAL)) as lexical:
+        found = {chunk_id for chunk_id, _ in lexical.search("umbrella", 10)}
+        assert found == {p for p in lexical.ids() if p in ids_of("d5")}
+        assert len(found) == 3
+        assert lexical.search("d5", 10) == []
+        assert lexical.count() == 60
+
+
+def ids_of(doc_id: str) -> set[str]:
+    chunks = wanted(CONTENT).chunks.collect()
+    return set(chunks.filter(chunks["doc_id"] == doc_id)["chunk_id"])
+
+
 def test_the_parent_is_left_untouched(versions: Versions) -> None:
     publish(versions, CONTENT)
     before = held(versions, 1)
