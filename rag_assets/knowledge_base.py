@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rag_assets.answering.confidence import Calibration
     from rag_assets.embedding.base import Encoder
     from rag_assets.index.live import LiveIndex
+    from rag_assets.mirror import Follower
     from rag_assets.retrieval.aids import Aids
 
 _SPARE = 3  # passages looked at for an answer, for each that is used
@@ -255,6 +256,8 @@ class KnowledgeBase:
     def close(self) -> None:
         """Close the index; calls that are still running finish first."""
         self._index.close()
+        if self._follower is not None:
+            self._follower.stop()
 
     def __enter__(self) -> "KnowledgeBase":
         return self
@@ -286,7 +289,19 @@ class KnowledgeBase:
     def _index(self) -> "LiveIndex":
         from rag_assets.index.live import LiveIndex
 
+        if self._follower is not None:
+            self._follower.start()
         return LiveIndex(self.config.storage)
+
+    @cached_property
+    def _follower(self) -> "Follower | None":
+        """Who brings the index here, where storage is in an object store."""
+        if not self.config.remote:
+            return None
+        from rag_assets.mirror import Follower, Mirror
+
+        mirror = Mirror(self.config.remote, self.config.storage, self.config.s3)
+        return Follower(mirror, self.config.storage)
 
     @cached_property
     def _encoder(self) -> "Encoder":

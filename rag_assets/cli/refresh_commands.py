@@ -152,9 +152,11 @@ def rollback(
 ) -> None:
     """Make an earlier index version live again: one pointer write."""
     from rag_assets.index.versions import Versions
+    from rag_assets.mirror import published
 
-    versions = Versions(load_config(config).storage)
-    with versions.publishing():
+    settings = load_config(config)
+    versions = Versions(settings.storage)
+    with published(settings), versions.publishing():
         pointer = versions.rollback(version)
     if as_json:
         print_json({"live_version": pointer.version, "previous": pointer.previous})

@@ -62,6 +62,7 @@ from rag_assets.config.retrieval import (
     Weight,
     Weights,
 )
+from rag_assets.config.s3 import S3Config, SqsConfig
 from rag_assets.config.sources import (
     FilesConfig,
     InboxConfig,
@@ -135,11 +136,13 @@ __all__ = [
     "RetrievalConfig",
     "Rewrites",
     "RowFields",
+    "S3Config",
     "Section",
     "ServiceConfig",
     "SlackConfig",
     "SourceConfig",
     "SqlConfig",
+    "SqsConfig",
     "TelegramConfig",
     "TicketsConfig",
     "TokensRerank",

@@ -12,6 +12,7 @@ from rag_assets.config.evaluation import EvaluationConfig
 from rag_assets.config.operations import CostsConfig, NotifyConfig, UpkeepConfig
 from rag_assets.config.pipeline import ChunkingConfig, EmbeddingConfig, IndexConfig
 from rag_assets.config.retrieval import LlmRerank, RetrievalConfig
+from rag_assets.config.s3 import S3Config
 from rag_assets.config.sources import (
     FilesConfig,
     InboxConfig,
@@ -51,10 +52,16 @@ AnySource = Annotated[
 
 
 class KnowledgeBaseConfig(Section):
-    """A whole knowledge_base.yaml, paths made absolute."""
+    """A whole knowledge_base.yaml, paths made absolute.
+
+    storage: a directory, or s3://bucket/prefix. working_directory: where this machine works on what
+    is in S3; in the user's cache unless given. s3: how S3 is reached, for storage and sources.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     storage: str = "./.rag"
+    working_directory: str = ""
+    s3: S3Config | None = None
     sources: Annotated[list[AnySource], Field(min_length=1)]
     chunking: ChunkingConfig = ChunkingConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
@@ -67,6 +74,7 @@ class KnowledgeBaseConfig(Section):
     costs: CostsConfig = CostsConfig()
     upkeep: UpkeepConfig = UpkeepConfig()
 
+    _remote: str = PrivateAttr(default="")
     _path: Path = PrivateAttr(default=Path("knowledge_base.yaml"))
 
     @model_validator(mode="after")
@@ -96,6 +104,12 @@ class KnowledgeBaseConfig(Section):
     def path(self) -> Path:
         """The file this was read from."""
         return self._path
+
+    @property
+    def remote(self) -> str:
+        """The address of storage that is in an object store, of which `storage` is the working
+        directory here; empty where storage is a directory."""
+        return self._remote
 
     def source(self, name: str) -> SourceConfig:
         """The source of this name, or `ConfigError`."""

@@ -1,5 +1,6 @@
 """Reading knowledge_base.yaml, with every mistake reported at once."""
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -133,7 +134,28 @@ def _with_absolute_paths(
             return source.model_copy(update={"path": existing(source.path, key, kind)})
         return source
 
+    def reached(source: SourceConfig) -> SourceConfig:
+        """With the knowledge base's own way to S3, where the source has none."""
+        if isinstance(source, FilesConfig) and source.s3 is None:
+            return source.model_copy(update={"s3": config.s3})
+        return source
+
+    def told(source: SourceConfig, key: str) -> SourceConfig:
+        """With a place to keep the names that notifications bring."""
+        if not isinstance(source, FilesConfig) or source.events is None:
+            return source
+        if not source.path.startswith("s3://"):
+            problems.append(f"{key}: notifications are of an s3:// path, found {source.path}")
+        base = resolved(source.events.path or f"{config.storage.rstrip('/')}/files/{source.name}")
+        if _URL.match(base):
+            problems.append(f"{key}.path: expected a local directory to keep names in: {base}")
+        return source.model_copy(update={"events": source.events.model_copy(update={"path": base})})
+
     sources = [located(source, f"sources.{i}.path") for i, source in enumerate(config.sources)]
+    sources = [told(reached(source), f"sources.{i}.events") for i, source in enumerate(sources)]
+    remote = config.storage if _URL.match(config.storage) else ""
+    working = resolved(config.working_directory) if config.working_directory else _cache(remote)
+    storage = working if remote else resolved(config.storage)
     sets = [
         entry.model_copy(update={"path": existing(entry.path, f"evaluation.sets.{i}", "file")})
         for i, entry in enumerate(config.evaluation.eval_sets)
@@ -142,12 +164,20 @@ def _with_absolute_paths(
     if isinstance(rerank, CrossEncoderRerank) and Path(resolved(rerank.model)).is_dir():
         rerank = rerank.model_copy(update={"model": resolved(rerank.model)})
     prompts = config.llm.prompts and existing(config.llm.prompts, "llm.prompts", "directory")
-    return config.model_copy(
+    located_config = config.model_copy(
         update={
-            "storage": resolved(config.storage),
+            "storage": storage,
             "retrieval": config.retrieval.model_copy(update={"rerank": rerank}),
             "llm": config.llm.model_copy(update={"prompts": prompts}),
             "sources": sources,
             "evaluation": config.evaluation.model_copy(update={"sets": sets}),
         }
     )
+    located_config._remote = remote
+    return located_config
+
+
+def _cache(url: str) -> str:
+    """Where a storage in an object store is worked on, when nothing else is said."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(cache, "rag_assets", hashlib.sha256(url.encode()).hexdigest()[:16])

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from rag_assets.config.base import Fraction, Section
+from rag_assets.config.s3 import S3Config, SqsConfig
 
 PiiEntity = Literal[
     "email", "phone", "credit_card", "iban", "ip_address", "national_id", "crypto_wallet"
@@ -39,7 +40,8 @@ class SourceConfig(Section):
     documents are left out of all but the first; 1 keeps everything. quarantine_guard: hold the
     refresh when more than this share of the source's documents cannot be processed. silent_hours: a
     source in which nothing changed for longer is reported. every: seconds between two looks of the
-    sensor at the source; a refresh by hand looks at once.
+    sensor at the source; a refresh by hand looks at once. sweep_hours: how long a source that tells
+    its changes is believed before everything is listed again.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -54,6 +56,7 @@ class SourceConfig(Section):
     repeated_lines: Fraction = 0.6
     silent_hours: Annotated[float, Field(gt=0)] | None = None
     every: Annotated[float, Field(ge=0)] = 0.0
+    sweep_hours: Annotated[float, Field(gt=0)] = 24.0
 
     @property
     def partitions(self) -> list[str]:
@@ -69,13 +72,19 @@ class KeptSource(SourceConfig):
 
 
 class FilesConfig(SourceConfig):
-    """Files under a directory or an fsspec URL."""
+    """Files under a directory or an fsspec URL.
+
+    s3: how an s3:// path is reached, where it is not as the knowledge base's own `s3` says.
+    events: notifications of an s3:// path, instead of a listing at every look.
+    """
 
     type: Literal["files"]
     path: str
     include: list[str] = ["**/*"]
     exclude: list[str] = []
     max_mib: Annotated[int, Field(ge=1, le=4096)] = 256  # a larger file is quarantined unread
+    s3: S3Config | None = None
+    events: SqsConfig | None = None
 
 
 class RecordsConfig(SourceConfig):
@@ -102,8 +111,9 @@ class SqlConfig(SourceConfig):
     """One document a row of a query, from any database that SQLAlchemy has a driver for.
 
     text, title, uri: a column, or a template such as "{subject}: {body}". updated_at: a column that
-    changes with the row; without one every text is read to see what changed. metadata_columns:
-    columns that become metadata.
+    changes with the row; without one every text is read to see what changed. overlap: seconds that
+    a transaction may take to commit a row with an earlier time. metadata_columns: columns that
+    become metadata.
     """
 
     type: Literal["sql"]
@@ -115,3 +125,4 @@ class SqlConfig(SourceConfig):
     uri: str | None = None
     updated_at: str | None = None
     metadata_columns: list[str] = []
+    overlap: Annotated[float, Field(ge=0)] = 300.0

@@ -76,7 +76,7 @@ def build_sensor(config: KnowledgeBaseConfig, names: Names, job: Any) -> dg.Sens
         if not pipelines:
             pipelines.append(Pipeline(load_config(config.path)))
         pipeline = pipelines[0]
-        plan = plan_refresh(pipeline)
+        plan = plan_refresh(pipeline, Options(patient=True))
         reason = _why_not(pipeline, plan)
         if reason:
             return dg.SkipReason(reason)

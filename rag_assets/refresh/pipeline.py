@@ -6,8 +6,8 @@ same code runs under Dagster, in `watch` and in tests.
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, wraps
@@ -38,10 +38,20 @@ from rag_assets.incremental import Reuse
 from rag_assets.index.build import MANIFEST_TABLE
 from rag_assets.index.versions import Versions
 from rag_assets.lake import Lake
+from rag_assets.mirror import mirror_of
 from rag_assets.refresh.breakers import Breakers, is_local
 from rag_assets.refresh.charging import charging, spared
-from rag_assets.sources import open_source
-from rag_assets.sources.collect import Comparison, collect, compare, list_source
+from rag_assets.sources import Source, open_source
+from rag_assets.sources.collect import Comparison, collect, compare
+from rag_assets.sources.marks import (
+    Look,
+    Mark,
+    Marks,
+    identity_of,
+    look,
+    nothing_differs,
+    partitions_that_differ,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -65,7 +75,8 @@ class Options:
 
     audit: distrust change tokens and read everything again. sources: the names to look at, or all.
     accept_quarantine: let what is in quarantine now hold nothing any more. insist: ask also a
-    source that failed so often that it is left alone for a while.
+    source that failed so often that it is left alone for a while. patient: look at a source at most
+    once in the time that its `every` says, as the sensor does.
     """
 
     confirm_deletes: bool = False
@@ -73,6 +84,7 @@ class Options:
     sources: tuple[str, ...] = ()
     accept_quarantine: bool = False
     insist: bool = False
+    patient: bool = False
 
 
 _KEPT_FOR = timedelta(days=7)
@@ -88,6 +100,8 @@ class Listing:
     listing: pl.DataFrame
     comparison: Comparison | None
     error: str | None = None
+    mark: Mark | None = None
+    source: Source | None = None
 
 
 def _clocked(stage: Method) -> Method:
@@ -119,6 +133,7 @@ class Pipeline:
         self.versions = Versions(config.storage)
         self.spent: dict[str, float] = {}
         self._expected: dict[str, Listing] = {}
+        self._looks: dict[str, tuple[float, str, tuple[Source, Look]]] = {}
 
     @classmethod
     def open(cls, path: str | Path | None = None) -> "Pipeline":
@@ -194,8 +209,27 @@ class Pipeline:
         directory = Path(self.storage) / "embeddings" / self.model
         return EmbeddingStore(directory, self.model, self.dimension)
 
-    def refreshing(self, timeout: float = 600) -> AbstractContextManager[object]:
-        """Hold the refresh lock, so that two refreshes of one storage never interleave."""
+    @contextmanager
+    def refreshing(self) -> Iterator[None]:
+        """Hold the refresh lock, so that two refreshes of one storage never interleave.
+
+        With storage in an object store, what was published last is pulled first, and what the
+        refresh left is published at its end, also where it failed: work is not paid for twice.
+
+        Raises: Busy when another refresh runs, or published meanwhile from another machine.
+        """
+        with self._locked():
+            mirror = mirror_of(self.config)
+            if mirror is None:
+                yield
+                return
+            mirror.pull()
+            try:
+                yield
+            finally:
+                mirror.push()
+
+    def _locked(self, timeout: float = 600) -> AbstractContextManager[object]:
         from filelock import FileLock, Timeout
 
         root = Path(self.storage)
@@ -230,8 +264,9 @@ class Pipeline:
         breakers = None if is_local(config) else self._breakers
         if breakers is not None and not options.insist and (why := breakers.why_open(config.name)):
             return Listing(config, previous, previous.clear(), None, why)
+        mark = None if options.audit else self._marks.read(config.name)
         try:
-            listing = list_source(config, open_source(config))
+            source, found = self._looked(config, previous, mark, options)
         except RagError as error:
             if breakers is not None:
                 breakers.failed(config.name, str(error))
@@ -240,12 +275,44 @@ class Pipeline:
             breakers.worked(config.name)
         comparison = compare(
             config,
-            listing,
+            found.listing,
             previous,
             confirm_deletes=options.confirm_deletes,
             audit=options.audit,
         )
-        return Listing(config, previous, listing, comparison)
+        if found.mark is not None and nothing_differs(previous, found.listing, comparison):
+            self._marks.write(config.name, found.mark, previous)
+        return Listing(config, previous, found.listing, comparison, None, found.mark, source)
+
+    def _looked(
+        self, config: SourceConfig, previous: pl.DataFrame, mark: Mark | None, options: Options
+    ) -> tuple[Source, Look]:
+        """What a source lists; of one looked at lately, what it listed then.
+
+        What was seen counts no longer once a refresh changed the snapshot. Raises: RagError.
+        """
+        snapshot, now = identity_of(previous) if config.every else "", time.monotonic()
+        if options.patient and config.name in self._looks:
+            until, seen, kept = self._looks[config.name]
+            if now < until and seen == snapshot:
+                return kept
+        source = open_source(config)
+        found = source, look(config, source, previous, mark)
+        if options.patient and config.every:
+            self._looks[config.name] = (now + config.every, snapshot, found)
+        return found
+
+    @property
+    def _marks(self) -> Marks:
+        return Marks(self.lake.root)
+
+    def _mark(self, item: Listing, collected: pl.DataFrame, wanted: set[str]) -> None:
+        """Remember how far a source was read, when all of what it told is in the snapshot."""
+        if item.mark is None or item.comparison is None:
+            return
+        if partitions_that_differ(item.previous, item.listing) <= wanted:
+            rest = item.previous.filter(~pl.col("partition").is_in(wanted))
+            self._marks.write(item.config.name, item.mark, pl.concat([rest, collected]))
 
     @_clocked
     def raw_documents(
@@ -260,22 +327,25 @@ class Pipeline:
         listings = [
             expected.get(name) or self._list(self.config.source(name), options) for name in chosen
         ]
-        frames = [
-            _in(item.previous, wanted)
-            if item.comparison is None
-            else collect(
-                item.comparison,
-                item.previous,
-                self.lake,
-                open_source(item.config),
-                wanted & set(item.config.partitions),
-                self._stage("reading"),
-            )
-            for item in listings
-        ]
+        frames = [self._collected(item, wanted) for item in listings]
         skipped = [p for name in touched if name not in chosen for p in _of(name, wanted)]
         frames.append(self.lake.read("raw_documents", skipped))
         return pl.concat(frames), listings
+
+    def _collected(self, item: Listing, wanted: set[str]) -> pl.DataFrame:
+        """The raw rows of one source in these partitions."""
+        if item.comparison is None:
+            return _in(item.previous, wanted)
+        frame = collect(
+            item.comparison,
+            item.previous,
+            self.lake,
+            item.source or open_source(item.config),
+            wanted & set(item.config.partitions),
+            self._stage("reading"),
+        )
+        self._mark(item, frame, wanted)
+        return frame
 
     @_clocked
     def documents(self, raw: pl.DataFrame, partitions: Iterable[str]) -> Reuse:

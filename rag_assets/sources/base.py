@@ -40,12 +40,14 @@ class Changes:
 
     entries: new and changed documents, each key once. deleted: keys that are gone; one that was
     never listed does no harm. cursor: what to ask with next time. An entry may come again with
-    nothing new in it.
+    nothing new in it. total: how many documents there are now, where the source can tell; when the
+    sum does not come out, a deletion was missed and a scan follows.
     """
 
     entries: list[Entry]
     deleted: list[str]
     cursor: str
+    total: int | None = None
 
 
 class Source(Protocol):
@@ -73,8 +75,8 @@ class ChangeSource(Source, Protocol):
         """What changed since `cursor`; None when only a scan can tell.
 
         A call with a cursor twice gives the same changes twice, or more of them: nothing is lost
-        when what the first one said was not kept. Without a cursor only the new cursor counts: it
-        is asked for before a scan, so that what changes during the scan is told once more.
+        when what the first one said was not kept. Without a cursor it only says where to begin: so
+        it is asked before a scan, and what changes during the scan is told once more.
         Raises: SourceError when the source cannot be asked.
         """
 

@@ -64,13 +64,17 @@ def list_source(config: SourceConfig, source: Source) -> pl.DataFrame:
     Raises: SourceError when the listing is incomplete.
     """
     try:
-        rows = [_listed_row(config, entry) for entry in source.scan()]
+        return listed_rows(config, source.scan())
     except OSError as error:
         raise SourceError(
             f"source {config.name!r}: the listing failed ({error}); nothing of it was changed"
         ) from error
-    frame = pl.DataFrame(rows, schema=LISTING, orient="row")
-    return frame.sort("doc_id")
+
+
+def listed_rows(config: SourceConfig, entries: Iterable[Entry]) -> pl.DataFrame:
+    """Entries as a `LISTING` frame, in order of doc_id."""
+    rows = [_listed_row(config, entry) for entry in entries]
+    return pl.DataFrame(rows, schema=LISTING, orient="row").sort("doc_id")
 
 
 def _listed_row(config: SourceConfig, entry: Entry) -> tuple[object, ...]:

@@ -167,9 +167,12 @@ class Kept:
                 yield self._entry(key, header)
 
     def changes(self, cursor: str | None) -> Changes:
-        """What changed since a cursor that an earlier call gave; everything without one."""
-        since = int(cursor) if cursor else 0
+        """What changed since a cursor that an earlier call gave; without one, where to begin."""
         with self._connected() as base:
+            if cursor is None:
+                newest = base.execute("SELECT coalesce(max(sequence), 0) FROM documents").fetchone()
+                return Changes([], [], str(newest[0]))
+            since = int(cursor)
             rows = base.execute(
                 "SELECT key, header, sequence FROM documents WHERE sequence > ? ORDER BY sequence",
                 (since,),

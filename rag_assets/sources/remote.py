@@ -2,25 +2,31 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from rag_assets.config import FilesConfig
 from rag_assets.errors import SourceError
-from rag_assets.sources.base import Entry, within_limit
+from rag_assets.object_stores import open_store
+from rag_assets.sources.base import Changes, Entry, within_limit
 from rag_assets.sources.globs import Selection
+from rag_assets.sources.s3_events import S3Events
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from obstore.store import ObjectStore
 
 
+_MOST_ASKED = 2000  # above it a listing costs less: 100,000 objects in half a second
+
+
 class ObjectStoreUrl:
     """The objects below an s3://, gs:// or az:// prefix.
 
-    Credentials, region and endpoint come from the provider's usual environment variables, such as
-    AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL.
+    Credentials, region and endpoint come from `s3:` of the configuration, or from the provider's
+    usual environment variables, such as AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL.
     """
 
     def __init__(self, config: FilesConfig) -> None:
@@ -28,6 +34,10 @@ class ObjectStoreUrl:
         self._name = config.name
         self._chosen = Selection(config.include, config.exclude)
         self._max_mib = config.max_mib
+        self._s3 = config.s3
+        self._events = (
+            S3Events(config.name, config.path, config.events, config.s3) if config.events else None
+        )
 
     def scan(self) -> Iterator[Entry]:
         """Every chosen object. Raises: SourceError when any page of the listing fails."""
@@ -47,6 +57,42 @@ class ObjectStoreUrl:
         parts = (meta["e_tag"], meta["version"], meta["size"], modified)
         return _entry(self._url, key, parts, meta["size"], meta["last_modified"])
 
+    def changes(self, cursor: str | None) -> Changes | None:
+        """What notifications named since a cursor, as it is now; None without a queue of them.
+
+        Raises: SourceError when the queue or an object cannot be asked.
+        """
+        if self._events is None:
+            return None
+        keys, after = self._events.named_since(cursor)
+        if cursor is None or not keys:
+            return Changes([], [], after)
+        if len(keys) > _MOST_ASKED:
+            return None
+        entries: list[Entry] = []
+        deleted: list[str] = []
+        with ThreadPoolExecutor(16) as pool:
+            for key, entry in zip(keys, pool.map(self._now, keys), strict=True):
+                if entry is None:
+                    deleted.append(key)
+                else:
+                    entries.append(entry)
+        return Changes(entries, deleted, after)
+
+    def _now(self, key: str) -> Entry | None:
+        """An object as it is; None when it is gone or not chosen."""
+        import obstore
+
+        try:
+            meta = obstore.head(self._store(), key)
+        except FileNotFoundError:
+            return None
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise _unlistable(self._name, self._url, error) from error
+        if not _listed(self._chosen, key) or _is_folder_mark(meta):
+            return None
+        return within_limit(self._entry(meta), self._max_mib)
+
     def fetch(self, entry: Entry) -> bytes:
         """The bytes of an object. Raises: SourceError when it cannot be read."""
         import obstore
@@ -57,9 +103,7 @@ class ObjectStoreUrl:
             raise SourceError(f"{entry.uri}: cannot be read ({_first_line(error)})") from error
 
     def _store(self) -> "ObjectStore":
-        from obstore.store import from_url
-
-        return from_url(self._url)
+        return open_store(self._url, self._s3)
 
 
 class FilesystemUrl:

@@ -5,14 +5,16 @@ in the next scan like any other: tokens are compared, not ordered.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rag_assets.config import SqlConfig
 from rag_assets.errors import SourceError
-from rag_assets.sources.base import Entry
+from rag_assets.sources.base import Changes, Entry
 from rag_assets.sources.fields import scalar_of, text_at, written
 
 if TYPE_CHECKING:
@@ -50,8 +52,54 @@ class SqlSource:
                 yield entry
         except (SQLAlchemyError, KeyError) as error:
             raise self._failed(error) from error
+        self._put_in_order()
+
+    def _put_in_order(self) -> None:
         self._order = sorted(self._keys)
         self._places = {key: place for place, key in enumerate(self._order)}
+
+    def changes(self, cursor: str | None) -> Changes | None:
+        """Rows whose time is not before the cursor, less the overlap, and how many rows there are.
+
+        A row that is deleted while another one comes is found by the next scan. None without
+        `updated_at`, and when a row among the changed ones cannot be used.
+        Raises: SourceError when the query fails.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        column = self._config.updated_at
+        if column is None:
+            return None
+        try:
+            newest, total = self._newest(column)
+            after = json.dumps(_told(newest))
+            if cursor is None:
+                return Changes([], [], after, total)
+            since = _since(json.loads(cursor), self._config.overlap)
+            if since is None:
+                return None
+            seen: set[str] = set()
+            entries: list[Entry] = []
+            for number, row in enumerate(self._rows(column, since), start=1):
+                entry = self._entry(row, number, seen)
+                if entry.problem is not None:
+                    return None
+                seen.add(entry.key)
+                self._keys[entry.key] = row[self._config.id]
+                entries.append(entry)
+        except (SQLAlchemyError, KeyError) as error:
+            raise self._failed(error) from error
+        self._put_in_order()
+        return Changes(entries, [], after, total)
+
+    def _newest(self, column: str) -> tuple[Any, int]:
+        """The latest time of any row, and how many rows there are."""
+        from sqlalchemy import text
+
+        statement = f"SELECT max({self._quoted(column)}), count(*) FROM ({self._query}) AS listed"
+        with self._engine.connect() as connection:
+            newest, total = connection.execute(text(statement)).one()
+        return newest, int(total)
 
     def fetch(self, entry: Entry) -> bytes:
         """The text of a row. Raises: SourceError when it is gone or cannot be read."""
@@ -69,15 +117,21 @@ class SqlSource:
             raise SourceError(f"{entry.uri}: the row is gone; refresh again")
         return self._page[entry.key]
 
-    def _rows(self) -> Iterator[Mapping[str, Any]]:
-        """All rows, in pages, with the columns that a listing needs."""
+    def _rows(self, column: str = "", since: Any = None) -> Iterator[Mapping[str, Any]]:
+        """All rows, or those of a time and later or without one, in pages, with the columns that a
+        listing needs."""
         from sqlalchemy import text
 
         names = self._listed_columns()
         columns = "*" if names is None else ", ".join(map(self._quoted, names))
-        statement = text(f"SELECT {columns} FROM ({self._query}) AS listed")
+        query, values = f"SELECT {columns} FROM ({self._query}) AS listed", {}
+        if column:
+            name = self._quoted(column)
+            query += f" WHERE {name} >= :since OR {name} IS NULL"
+            values = {"since": since}
         with self._engine.connect() as connection:
-            result = connection.execution_options(yield_per=_PAGE).execute(statement)
+            paged = connection.execution_options(yield_per=_PAGE)
+            result = paged.execute(text(query), values)
             # Plain dicts: SQLAlchemy's own mappings take twice as long to look into.
             found = list(result.keys())
             for row in result:
@@ -168,6 +222,32 @@ class SqlSource:
             f"source {self._config.name!r}: the query failed ({type(error).__name__}: {said[0]});"
             " nothing of the source was changed"
         )
+
+
+def _told(newest: Any) -> dict[str, Any]:
+    """A time of a row as a cursor keeps it."""
+    if isinstance(newest, datetime | date):
+        return {"kind": type(newest).__name__, "at": newest.isoformat()}
+    if isinstance(newest, int | float | str):
+        return {"kind": "plain", "at": newest}
+    return {"kind": "none", "at": None}
+
+
+def _since(told: dict[str, Any], overlap: float) -> Any:
+    """From which time on rows are asked for; None when it cannot be told."""
+    at, earlier = told["at"], timedelta(seconds=overlap)
+    if told["kind"] == "datetime":
+        return datetime.fromisoformat(at) - earlier
+    if told["kind"] == "date":
+        return date.fromisoformat(at) - max(earlier, timedelta(days=1))
+    if isinstance(at, str):
+        # SQLite keeps times as text; cut to seconds, a time is before every longer form of it.
+        try:
+            moment = datetime.fromisoformat(at) - earlier
+        except ValueError:
+            return at
+        return moment.isoformat(sep=at[10:11] or " ", timespec="seconds")[:19]
+    return at
 
 
 def _quoted(key: str) -> str:

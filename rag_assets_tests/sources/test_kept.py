@@ -38,6 +38,7 @@ def test_changes_since_a_cursor(tmp_path):
     kept = Kept(tmp_path, "s")
     kept.apply([Event("a", 1, data=b"a"), Event("b", 1, data=b"b")])
     cursor = kept.changes(None).cursor
+    assert kept.changes(None).entries == []
     assert kept.changes(cursor) == kept.changes(cursor)
     assert kept.changes(cursor).entries == []
     kept.apply([Event("b", 2, deleted=True), Event("c", 1, data=b"c")])

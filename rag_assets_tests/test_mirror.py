@@ -1,0 +1,194 @@
+"""Storage in S3: two machines with working directories of their own."""
+
+import pytest
+
+pytest.importorskip("moto")
+
+from rag_assets.config import S3Config
+from rag_assets.errors import Busy, StorageError
+from rag_assets.index.versions import Versions
+from rag_assets.knowledge_base import KnowledgeBase
+from rag_assets.mirror import INDEX, Follower, Mirror
+from rag_assets.refresh.pipeline import Pipeline
+from rag_assets_tests.sources import moto_server
+
+
+@pytest.fixture(scope="module")
+def server():
+    with moto_server.serving() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(server):
+    s3 = moto_server.client("s3", server)
+    s3.create_bucket(Bucket="storage")
+    yield s3
+    for item in s3.list_objects_v2(Bucket="storage").get("Contents", []):
+        s3.delete_object(Bucket="storage", Key=item["Key"])
+    s3.delete_bucket(Bucket="storage")
+
+
+@pytest.fixture
+def machine(server, bucket, tmp_path):
+    def made(name):
+        directory = tmp_path / name
+        config = S3Config(**moto_server.settings(server))
+        return Mirror("s3://storage/kb", directory, config), directory
+
+    return made
+
+
+def write(directory, **files):
+    for name, text in files.items():
+        path = directory / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def held(directory):
+    names = (p.relative_to(directory) for p in directory.rglob("*") if p.is_file())
+    return {str(name) for name in names if not name.name.startswith(".")}
+
+
+def test_what_one_machine_publishes_another_one_pulls(machine):
+    (first, here), (second, there) = machine("a"), machine("b")
+    assert not second.pull()
+    write(here, lake__x="1", lake__y="2", embeddings__m__s="3", dagster__db="own", lake__z="4")
+    assert first.push()
+    assert not first.push()
+    assert second.pull()
+    assert not second.pull()
+    assert held(there) == {"lake/x", "lake/y", "lake/z", "embeddings/m/s"}
+    (there / "lake" / "y").unlink()
+    write(there, lake__x="one")
+    assert second.push()
+    assert first.pull()
+    assert held(here) == {"lake/x", "lake/z", "embeddings/m/s", "dagster/db"}
+    assert (here / "lake" / "x").read_text() == "one"
+
+
+def test_only_what_is_new_is_sent(machine, bucket):
+    first, here = machine("a")
+    write(here, lake__x="1", lake__y="2")
+    first.push()
+    write(here, lake__x="one")
+    first.push()
+    names = [o["Key"] for o in bucket.list_objects_v2(Bucket="storage")["Contents"]]
+    assert sum("/objects/" in name for name in names) == 3
+    assert sum("/listings/" in name for name in names) == 2
+
+
+def test_of_two_publishers_one_wins_and_the_other_has_its_state(machine):
+    (first, here), (second, there) = machine("a"), machine("b")
+    write(here, lake__x="1")
+    first.push()
+    second.pull()
+    write(here, lake__x="first")
+    write(there, lake__x="second", lake__y="more")
+    assert first.push()
+    with pytest.raises(Busy, match="another machine published"):
+        second.push()
+    assert (there / "lake" / "x").read_text() == "first"
+    assert held(there) == {"lake/x"}
+    write(there, lake__x="second")
+    assert second.push()
+
+
+def test_the_head_is_put_on_condition(machine, monkeypatch):
+    (first, here), (second, there) = machine("a"), machine("b")
+    write(here, lake__x="1")
+    write(there, lake__x="2")
+    upload = Mirror._upload
+
+    def overtaken(self, files, there_already):
+        monkeypatch.setattr(Mirror, "_upload", upload)
+        assert first.push()
+        upload(self, files, there_already)
+
+    monkeypatch.setattr(Mirror, "_upload", overtaken)
+    with pytest.raises(Busy):
+        second.push()
+    assert (there / "lake" / "x").read_text() == "1"
+
+
+def test_sealed_versions_are_published_as_they_were_sealed(machine):
+    (first, here), (second, there) = machine("a"), machine("b")
+    write(here, index__000001__MANIFEST="x", index__000002__half="half built")
+    write(here, **{"index__000001__chroma__rows": "1", "index__000001__MANIFEST.json": "{}"})
+    write(here, **{"index__LIVE.json": '{"version": 1}'})
+    first.push()
+    write(here, index__000001__chroma__rows="1, and a row about having been opened")
+    assert not first.push()
+    second.pull(INDEX)
+    assert (there / "index/000001/chroma/rows").read_text() == "1"
+    assert not (there / "index/000002").exists()
+    (there / "index/000001/chroma/rows").write_text("opened here too")
+    write(here, **{"index__000003__MANIFEST.json": "{3}", "index__LIVE.json": '{"version": 3}'})
+    first.push()
+    second.pull(INDEX)
+    assert (there / "index/000001/chroma/rows").read_text() == "opened here too"
+    assert (there / "index/LIVE.json").read_text() == '{"version": 3}'
+
+
+def test_damage_and_failures_leave_what_is_here(machine, bucket, server):
+    (first, here), (second, there) = machine("a"), machine("b")
+    write(here, lake__x="1")
+    first.push()
+    second.pull()
+    write(here, lake__x="2")
+    first.push()
+    for item in bucket.list_objects_v2(Bucket="storage", Prefix="kb/objects/")["Contents"]:
+        bucket.put_object(Bucket="storage", Key=item["Key"], Body=b"noise")
+    with pytest.raises(StorageError, match="is damaged"):
+        second.pull()
+    assert (there / "lake" / "x").read_text() == "1"
+    wrong = Mirror("s3://nowhere/kb", there, S3Config(**moto_server.settings(server)))
+    with pytest.raises(StorageError, match="s3://nowhere/kb: cannot be") as caught:
+        wrong.push()
+    assert "secretexample" not in str(caught.value)
+
+
+def test_a_follower_leaves_a_running_refresh_alone(machine):
+    from filelock import FileLock
+
+    (first, here), (second, there) = machine("a"), machine("b")
+    write(here, index__promotions="x")
+    first.push()
+    follower = Follower(second, there)
+    there.mkdir()
+    with FileLock(there / ".refresh.lock"):
+        assert not follower.pull()
+    assert follower.pull()
+
+
+def test_two_machines_refresh_and_read_one_knowledge_base(small, server, bucket):
+    def on(name):
+        return small.configure(
+            storage="s3://storage/kb",
+            working_directory=f"./{name}",
+            s3=moto_server.settings(server),
+        )
+
+    small.fill(3)
+    first = on("a")
+    receipt = small.refresh()
+    assert (receipt["promoted"], receipt["documents"]["added"]) == (True, 3)
+    with KnowledgeBase(on("reader")) as reader:
+        query = "Who answers requests concerning payroll?"
+        before = reader.search(query, k=1)
+        assert before.index_version == receipt["version"]
+        small.write("payroll.md", "# Payroll\n\nPayroll questions go to the window on floor 9.\n")
+        on("b")
+        again = small.refresh()
+        assert (again["documents"]["changed"], again["documents"]["unchanged"]) == (1, 2)
+        assert again["embeddings"]["computed"] == again["chunks"]["added"] == 1
+        reader._follower.pull()
+        after = reader.search(query, k=1)
+        assert after.index_version == again["version"] > before.index_version
+        assert "floor 9" in after.hits[0].text
+    on("a")
+    nothing = small.refresh()
+    assert (nothing["promoted"], nothing["live_version"]) == (False, again["version"])
+    assert nothing["embeddings"]["computed"] == 0
+    assert Versions(first.storage).pointer() == Versions(Pipeline(on("b")).storage).pointer()
