@@ -107,3 +107,17 @@ def test_which_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         load_config(write(tmp_path, text))
+
+
+def test_mistakes_in_credentials_are_told_without_them(tmp_path: Path) -> None:
+    file = tmp_path / "knowledge_base.yaml"
+    file.write_text(
+        "name: a\nsources: [{name: q, type: queue, queue: d, url: 'http://me:hunter2@host'},"
+        " {name: j, type: jira, url: 'https://j', token: 1234567}]\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert "sources.0.url" in str(caught.value)
+    assert "sources.1.token" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "1234567" not in str(caught.value)

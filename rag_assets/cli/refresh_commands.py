@@ -19,7 +19,7 @@ from rag_assets.cli.app import (
     print_json,
     say,
 )
-from rag_assets.config import load_config
+from rag_assets.config import KnowledgeBaseConfig, load_config
 from rag_assets.errors import ConfigError
 
 
@@ -57,6 +57,9 @@ def refresh(
         bool,
         typer.Option("--accept-quarantine", help="Let what cannot be processed hold nothing."),
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look at the sources and say what would be done.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -65,6 +68,9 @@ def refresh(
     settings = load_config(config)
     for name in source or ():
         settings.source(name)
+    if dry_run:
+        _say_plan(settings, tuple(source or ()), full, as_json)
+        return
     from rag_assets.defs.execute import Refresher, dagster_instance, failure
     from rag_assets.refresh.pipeline import Options
 
@@ -79,6 +85,31 @@ def refresh(
     if problem is not None:
         note(f"error: {problem}")
         raise typer.Exit(problem.exit_code)
+
+
+def _say_plan(
+    settings: KnowledgeBaseConfig, sources: tuple[str, ...], full: bool, as_json: bool
+) -> None:
+    """What a refresh would do, and why."""
+    from dataclasses import asdict
+
+    from rag_assets.mirror import mirror_of
+    from rag_assets.refresh.pipeline import Options, Pipeline
+    from rag_assets.refresh.plan import plan_refresh
+
+    mirror = mirror_of(settings)
+    if mirror is not None:
+        mirror.pull()
+    options = Options(audit=full, sources=sources, insist=True)
+    plan = plan_refresh(Pipeline(settings), options)
+    if as_json:
+        print_json(asdict(plan))
+        return
+    say(f"{plan.listed} documents listed, {len(plan.partitions)} partitions due")
+    for reason, count in plan.reasons.items():
+        say(f"  {count} {reason}")
+    for why in (*plan.held.values(), *plan.errors.values()):
+        say(f"  {why}")
 
 
 @contextmanager

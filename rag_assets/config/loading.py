@@ -15,6 +15,8 @@ from rag_assets.config.sources import FilesConfig, KeptSource, RecordsConfig, So
 from rag_assets.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+# Settings that hold a credential, or an address with one: what was found is not told.
+_SECRET = re.compile("token|secret|password|key|url", re.IGNORECASE)
 # Names of source types, which pydantic puts into the place of a mistake.
 _TYPES = {
     name
@@ -97,6 +99,8 @@ def _in_words(error: Any) -> str:
     if kind == "missing":
         return f"{key}: this key is required"
     message = error["msg"].removeprefix("Value error, ")
+    if _SECRET.search(str(error["loc"][-1]) if error["loc"] else ""):
+        return f"{key}: {message}"
     shown = repr(found) if not isinstance(found, dict | list) else type(found).__name__
     return f"{key}: {message}" + ("" if kind == "value_error" else f", found {shown}")
 

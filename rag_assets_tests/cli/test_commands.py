@@ -46,6 +46,16 @@ def own_dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "")
 
 
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(small: SmallBase) -> None:
+    small.fill(2)
+    plan = reply("refresh", "--dry-run", "--config", small.path)
+    assert (plan["listed"], plan["reasons"]["new in docs"]) == (2, 2)
+    told = call("refresh", "--dry-run", "--config", small.path)
+    assert "2 documents listed" in told.output
+    assert "2 new in docs" in told.output
+    assert not list((small.root / "store").glob("lake/raw_documents/*/*.parquet"))
+
+
 def test_refresh_prints_the_receipt_of_the_contract(base: SmallBase) -> None:
     receipt = reply("refresh", "--config", base.path)
     assert (receipt["version"], receipt["live_version"], receipt["promoted"]) == (1, 1, False)
