@@ -28,7 +28,7 @@ AbstainFn = Callable[[EvalQuery, Sequence[Hit]], bool]
 """Whether an answerer says nothing, given the best passages of a query."""
 
 _SPANS = 10  # passages whose spans are kept
-_CONTEXT = 5  # passages that the answerer is given
+_CONTEXT = 15  # passages that the answerer is given; it leaves out near copies
 _ASKED = 40  # queries the answerer is asked: this many unanswerable ones, and as many others
 _CHUNKS_A_DOCUMENT = 3  # passages fetched at first for each document wanted
 _DEEPEST = 400  # passages; a document that needs more than this counts as not found

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from rag_assets.answering.extractive import Encode, extract_answer
-from rag_assets.answering.prompt import NO_ANSWER, PromptPassage
+from rag_assets.answering.answer import Answerer
+from rag_assets.answering.extractive import Encode
+from rag_assets.answering.models import EXTRACTIVE
 from rag_assets.answering.search_aids import open_aids
 from rag_assets.config import Gate
 from rag_assets.evaluation.compare import compare_reports
@@ -159,7 +160,9 @@ def comparison(
 def _evaluated(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> list[EvalReport]:
     encoder, config = pipeline.encoder(), pipeline.config
     gate = config.evaluation.gate
-    abstains = _abstains(encoder.encode) if _asks_the_answerer(gate) else None
+    abstains = None
+    if _asks_the_answerer(gate):
+        abstains = _abstains(pipeline, encoder.encode, version)
     trust, aids = _trust(pipeline), open_aids(pipeline.config)
     live = LiveIndex(pipeline.storage)
     try:
@@ -195,14 +198,14 @@ def _live_reports(
     return evidence.reports_like(pipeline.versions, live, candidate)
 
 
-def _abstains(encode: Encode) -> AbstainFn:
+def _abstains(pipeline: Pipeline, encode: Encode, version: int) -> AbstainFn:
     """Does the built-in answerer, which needs no network and costs nothing, say nothing?"""
+    built_in = pipeline.config.llm.model_copy(update={"model": EXTRACTIVE, "fallbacks": []})
+    answerer = Answerer(built_in, encode, _trust(pipeline))
+    limit = pipeline.config.retrieval.k
 
     def abstains(query: EvalQuery, hits: Sequence[Hit]) -> bool:
-        passages = [
-            PromptPassage(hit.rank, " › ".join((hit.title, *hit.heading)), hit.text) for hit in hits
-        ]
-        return extract_answer(query.query, passages, encode) == NO_ANSWER
+        return answerer.answer(query.query, hits, version, limit).abstained
 
     return abstains
 
@@ -223,7 +226,7 @@ def _key(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> str:
     gate = pipeline.config.evaluation.gate
     settings = pipeline.config.retrieval.model_dump_json()
     asks = _asks_the_answerer(gate)
-    functions = (evaluate_version, extract_answer) if asks else (evaluate_version,)
+    functions = (evaluate_version, Answerer.answer) if asks else (evaluate_version,)
     how = recipe(*functions, parameters=[settings, _trust(pipeline), sorted(gate.floors), asks])
     manifest = pipeline.versions.manifest_digest(version)
     return digest_of(how, manifest, *(s.content_hash for s in sets))
