@@ -22,19 +22,21 @@ import dagster as dg
 import numpy as np
 import yaml
 
-from rag_assets.config import Gate, KnowledgeBaseConfig, load_config
+from rag_assets.config import EmbeddingConfig, Gate, KnowledgeBaseConfig, load_config
 from rag_assets.defs.execute import Refresher
+from rag_assets.embedding import open_encoder
 from rag_assets.embedding.base import Batch
 from rag_assets.errors import RagError
 from rag_assets.evaluation.compare import compare_reports
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
-from rag_assets.evaluation.evaluate import evaluate_version
+from rag_assets.evaluation.evaluate import PreparedEncoder, evaluate
 from rag_assets.evaluation.gate import judge_quality, judge_regression
 from rag_assets.evaluation.report import EvalReport, QueryResult
 from rag_assets.index.lexical import terms
-from rag_assets.index.live import LiveIndex
 from rag_assets.refresh import candidate
 from rag_assets.refresh.pipeline import Options, Pipeline
+from rag_assets.retrieval import SearchRequest, search
+from rag_assets.retrieval.base import Hit
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 20_261_126
@@ -297,34 +299,43 @@ TRIALS: dict[str, tuple[Spoil, Any, dict[str, Any]]] = {
 
 
 def speed(work: Path) -> None:
-    """Judge 20,000 chunks by 1,000 questions, query embeddings included, and compare two."""
-    from benchmarks.serving import make_base, question
+    """Judge 20,000 made-up chunks by 1,000 questions, embed the questions, compare two reports."""
+    from benchmarks.retrieval_latency import WordVectors, made_version
+    from benchmarks.serving import question
 
-    config = load_config(make_base(work, 20_000))
-    rng = np.random.default_rng(SEED)
-    numbers = rng.choice(20_000, 1000, replace=False).tolist()
+    numbers = np.random.default_rng(SEED).choice(20_000, 1000, replace=False).tolist()
+    version = made_version(work, 20_000)
+    version.warm()
+    held = version.document_ids()
     queries = tuple(
-        EvalQuery(f"q{n}", question(n), {f"rules/{n}": 1}, tags=(f"t{n % 7}",)) for n in numbers
+        EvalQuery(f"q{n}", question(n), {held[n]: 1}, tags=(f"t{n % 7}",)) for n in numbers
     )
-    eval_set = EvalSet("rules", "hash", queries)
-    pipeline = Pipeline(config)
-    encoder = pipeline.encoder()
-    encoder.encode(["warm"])
-    index = LiveIndex(config.storage)
+    eval_set = EvalSet("made", "hash", queries)
+    model = open_encoder(EmbeddingConfig())
+    model.encode(["warm"])
     gate = Gate.model_validate({"recall@5": 0.5})
-    with index.read(None) as version:
-        started = time.perf_counter()
-        report = evaluate_version(version, eval_set, encoder, config.retrieval, gate)
-        quality = judge_quality([report], gate)
-        evaluated = time.perf_counter() - started
-        again = replace(report, index_version=report.index_version + 1)
-        started = time.perf_counter()
-        judge_regression([again], [report], gate)
-        compare_reports(report.index_version, [again], [report])
-        compared = time.perf_counter() - started
-    index.close()
-    print(f"\n{quality.summary}")
-    print(f"1,000 questions on 20,000 chunks: {evaluated:.1f} s; comparing: {compared:.1f} s")
+    words: Any = WordVectors()
+
+    def ask(query: EvalQuery, k: int) -> Sequence[Hit]:
+        return search(version, words, SearchRequest(query.query, k))
+
+    with _measured("embedding 1,000 questions"):
+        PreparedEncoder(model, [query.query for query in queries])
+    with _measured("1,000 searches of 20,000 chunks, with metrics and intervals"):
+        report = evaluate(version, eval_set, ask)
+        judge_quality([report], gate)
+    with _measured("comparing two versions: the test, and the shadow comparison"):
+        judge_regression([report], [report], gate)
+        compare_reports(1, [report], [report])
+    version.close()
+
+
+@contextmanager
+def _measured(what: str) -> Iterator[None]:
+    started, cpu = time.perf_counter(), time.process_time()
+    yield
+    wall, spent = time.perf_counter() - started, time.process_time() - cpu
+    print(f"| {what} | {wall:.1f} s | {spent:.1f} s of CPU |", flush=True)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ Times = np.ndarray
 
 def measure_latency(work: Path, chunks: int) -> dict[str, Times]:
     """How long each question took, by what was measured."""
-    version = _made(work, chunks)
+    version = made_version(work, chunks)
     encoder = WordVectors()
     texts = [question(number) for number in range(_QUESTIONS)]
     version.warm()
@@ -132,7 +132,7 @@ def _timed(texts: list[str], call: Callable[[str], object]) -> Times:
     return 1000 * np.array(times[20:])
 
 
-def _made(work: Path, chunks: int) -> SealedVersion:
+def made_version(work: Path, chunks: int) -> SealedVersion:
     """The version of made-up chunks in `work`, built if it is not there."""
     directory = work / f"made-{chunks}" / "index" / "000001"
     done = directory / "MANIFEST.json"
