@@ -18,6 +18,7 @@ from typing import IO
 import polars as pl
 from upath import UPath
 
+from rag_assets.contracts import demand
 from rag_assets.errors import StorageError
 from rag_assets.records import CHUNKS, DOCUMENTS, EMBEDDINGS, RAW_DOCUMENTS, digest_of
 
@@ -95,6 +96,7 @@ class Lake:
         """Replace these partitions by the rows of theirs; several wait for the disk at once.
 
         An unchanged one is not written again.
+        Raises: SchemaViolation when a row is not what the stage promises.
         """
         parts = frame.partition_by("partition", as_dict=True)
         with ThreadPoolExecutor(_WRITERS) as threads:
@@ -112,7 +114,8 @@ class Lake:
         held = self._read_file(path, dict(STAGES[stage]))
         if held is not None and held.equals(frame):
             return
-        _replace(
+        demand(frame, stage, partition)
+        replace_file(
             path,
             lambda stream: frame.write_parquet(stream, compression="zstd", compression_level=1),
         )
@@ -142,7 +145,7 @@ class Lake:
         """Replace a table about all documents; an unchanged one is not written again."""
         if not self.read_table(name, frame.schema).equals(frame):
             path = self.root / f"{name}.parquet"
-            _replace(path, lambda stream: frame.write_parquet(stream, compression="zstd"))
+            replace_file(path, lambda stream: frame.write_parquet(stream, compression="zstd"))
 
     def stamp(self, stage: str, partitions: Iterable[str]) -> str | None:
         """Changes when one of these partitions is written; None where files do not tell."""
@@ -164,7 +167,7 @@ class Lake:
 
     def write_note(self, kind: str, source: str, data: bytes) -> None:
         """Replace a small JSON file about a source."""
-        _replace(self.note_path(kind, source), lambda stream: stream.write(data))
+        replace_file(self.note_path(kind, source), lambda stream: stream.write(data))
 
     def put_bytes(self, data: bytes) -> str:
         """Keep bytes; returns their sha256 in hex.
@@ -196,6 +199,12 @@ class Lake:
             return None
         return data if hashlib.sha256(data).hexdigest() == content_hash else None
 
+    def sweep(self) -> None:
+        """Remove what killed writers left behind. Nobody else may write meanwhile."""
+        if isinstance(self.root, Path):
+            for path in self.root.rglob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
     def collect_blobs(self, keep: set[str]) -> int:
         """Remove bytes whose hash is not in `keep`; returns how many files went."""
         removed = 0
@@ -216,7 +225,7 @@ def _read_together(paths: Sequence[UPath], wanted: dict[str, pl.DataType]) -> pl
     return frame.select(list(wanted)).collect()
 
 
-def _replace(path: UPath, write: Callable[[IO[bytes]], object]) -> None:
+def replace_file(path: UPath | Path, write: Callable[[IO[bytes]], object]) -> None:
     """Replace a file durably: its readers see the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not isinstance(path, Path):

@@ -9,7 +9,7 @@ class Citation:
     """A passage that the answer rests on, under the number that stands in the text.
 
     quote: the words of the passage that support the answer, verbatim. start, end: where the quote
-    stands, in characters of the document's text.
+    stands, in characters of the document's text; page: on which page, slide or sheet.
     """
 
     number: int
@@ -21,6 +21,7 @@ class Citation:
     end: int
     quote: str
     chunk_id: str = ""
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class Answer:
                     "heading": list(citation.heading),
                     "start": citation.start,
                     "end": citation.end,
+                    "page": citation.page,
                     "quote": citation.quote,
                 }
                 for citation in self.citations

@@ -156,6 +156,7 @@ def _quote(claim: str, source: Source) -> tuple[float, Citation] | None:
         end=source.start + sentence.end,
         quote=sentence.text,
         chunk_id=source.chunk_id,
+        page=source.page(source.start + sentence.start),
     )
 
 

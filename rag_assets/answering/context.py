@@ -21,7 +21,8 @@ class Source:
     """One numbered passage as the model sees it: a chunk, or adjacent chunks put together.
 
     `start` and `end` are character offsets into the document's text; `text` is exactly what stands
-    between them. `rank` and `score` are those of its best chunk.
+    between them. `rank` and `score` are those of its best chunk. pages: where each of its chunks
+    starts, and on which page, in order.
     """
 
     number: int
@@ -36,6 +37,12 @@ class Source:
     rank: int
     score: float
     source: str = ""
+    pages: tuple[tuple[int, int | None], ...] = ()
+
+    def page(self, place: int) -> int | None:
+        """The page of the chunk in which a place of the document stands."""
+        before = [page for start, page in self.pages if start <= place]
+        return before[-1] if before else None
 
 
 def pack(hits: Sequence[Hit], budget: int, count_tokens: CountTokens) -> list[Source]:
@@ -116,7 +123,9 @@ def _joined(first: Source, hit: Hit) -> Source:
     """`first` with the part of `hit` that lies beyond it; named after the better of the two."""
     text = first.text + hit.text[max(0, first.end - hit.start) :]
     better = first if first.rank < hit.rank else _source(hit)
-    return replace(better, start=first.start, end=max(first.end, hit.end), text=text)
+    pages = (*first.pages, (hit.start, hit.page))
+    end = max(first.end, hit.end)
+    return replace(better, start=first.start, end=end, text=text, pages=pages)
 
 
 def _source(hit: Hit) -> Source:
@@ -133,4 +142,5 @@ def _source(hit: Hit) -> Source:
         rank=hit.rank,
         score=hit.score,
         source=hit.source,
+        pages=((hit.start, hit.page),),
     )

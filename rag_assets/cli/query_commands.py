@@ -1,6 +1,7 @@
 """Commands that ask a knowledge base: search, ask."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,6 +69,11 @@ def _groups(text: str | None) -> list[str] | None:
     return None if text is None else [group.strip() for group in text.split(",") if group.strip()]
 
 
+def _place(heading: Sequence[str], page: int | None) -> str:
+    """Where in a document: its headings, and the page."""
+    return " › ".join((*heading, *([f"page {page}"] if page is not None else [])))
+
+
 @command("search")
 def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
@@ -103,7 +109,7 @@ def search(
         print_json({"index_version": found.index_version, "hits": hits})
         return
     for hit in found:
-        path = " › ".join(hit.heading)
+        path = _place(hit.heading, hit.page)
         say(f"{hit.rank:>2}. {hit.score:.3f}  {hit.title}" + (f"  ({path})" if path else ""))
         say(f"    {hit.uri} [{hit.start}:{hit.end}]")
         for other in hit.also_at:
@@ -134,6 +140,7 @@ def _hit_as_json(hit: "Hit", *, explain: bool) -> dict[str, Any]:
         "heading",
         "start",
         "end",
+        "page",
         "text",
         "metadata",
     ]
@@ -200,7 +207,7 @@ def print_answer(reply: "Answer") -> None:
 def print_sources(reply: "Answer") -> None:
     """The citations of an answer, and what made it."""
     for citation in reply.citations:
-        path = " › ".join(citation.heading)
+        path = _place(citation.heading, citation.page)
         where = f", {path}" if path else ""
         say(f"  [{citation.number}] {citation.title}{where}")
         say(f"      {citation.uri} [{citation.start}:{citation.end}]")

@@ -224,6 +224,14 @@ class TokenStore:
             connection.execute("DROP TABLE kept")
         return dropped
 
+    def vacuum(self) -> None:
+        """Write the file anew, so that nothing of dropped matrices is left in it."""
+        try:
+            with self._lock:
+                self._connection.execute("VACUUM")
+        except sqlite3.Error as error:
+            raise StorageError(f"{self.path}: cannot be written ({error})") from error
+
     def size(self) -> tuple[int, int]:
         """(matrices, bytes on disk)."""
         [(count,)] = self._rows("SELECT count(*) FROM tokens", [])

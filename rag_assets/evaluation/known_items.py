@@ -109,7 +109,7 @@ def _asked(probe: Probe, search_fn: Callable[[str, int], Sequence[Hit]]) -> Prob
 
 def _row(result: ProbeResult) -> dict[str, object]:
     return {
-        "query": result.probe.query,
+        "chunk_id": result.probe.chunk_id,  # not its words, which logs would keep for good
         "expected": result.probe.doc_id,
         "found": ", ".join(result.came),
         "error": result.error,

@@ -174,6 +174,22 @@ class PassageStore:
         """chunk_id to doc_id, of all chunks."""
         return dict(self._rows("SELECT chunk_id, doc_id FROM chunks"))
 
+    def frames(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Everything: (documents, chunks) with the columns that `replace_documents` takes."""
+        documents = self._rows(f"SELECT {_columns(_DOCUMENT_COLUMNS)} FROM documents")
+        chunks = self._rows(f"SELECT {_columns(_CHUNK_COLUMNS)} FROM chunks")
+        kinds = {"held", "ordinal", "start", "end", "page", "tokens"}
+        schemas = [
+            {name: pl.Int64 if name in kinds else pl.String for name in names}
+            for names in (_DOCUMENT_COLUMNS, _CHUNK_COLUMNS)
+        ]
+        cut = pl.DataFrame(chunks, schema=schemas[1], orient="row")
+        paths = pl.Series(map(json.loads, cut["headings"]), dtype=pl.List(pl.String))
+        return (
+            pl.DataFrame(documents, schema=schemas[0], orient="row"),
+            cut.with_columns(headings=paths),
+        )
+
     def document_states(self) -> pl.DataFrame:
         """(doc_id, state, content_hash) of every document; `state` names what made its row."""
         rows = self._rows("SELECT doc_id, state, content_hash FROM documents")

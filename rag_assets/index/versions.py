@@ -270,6 +270,19 @@ class Versions:
             )
         return self._flip(version, "promoted", run_id)
 
+    def replace_live(self, version: int) -> Pointer:
+        """Make a version live that holds what the live one does, but for what was erased.
+
+        The one before the live version stays the one to roll back to.
+        """
+        return self._point(version, self.live().previous, "erasure", "")
+
+    def remove(self, version: int) -> None:
+        """Remove a version that is not live."""
+        # Without its manifest a half-removed directory reads as half built, and goes next time.
+        (self.directory(version) / MANIFEST_FILE).unlink(missing_ok=True)
+        shutil.rmtree(self.directory(version), ignore_errors=True)
+
     def rollback(self, version: int | None = None) -> Pointer:
         """Make an earlier version live again: `version`, else the one that was live before.
 
@@ -304,6 +317,9 @@ class Versions:
     def _flip(self, version: int, event: str, run_id: str) -> Pointer:
         pointer = self.pointer()
         previous = pointer.version if pointer else None
+        return self._point(version, previous, event, run_id)
+
+    def _point(self, version: int, previous: int | None, event: str, run_id: str) -> Pointer:
         new = Pointer(version, previous, self.manifest_digest(version))
         write_atomically(self.root / POINTER_FILE, json.dumps(asdict(new)).encode())
         entry = {
@@ -331,9 +347,9 @@ class Versions:
         kept = {pointer.version, *promoted[: keep - 1], *others[-1:]}
         removed = [number for number in self.sealed() if number not in kept]
         for number in removed:
-            # Without its manifest a half-removed directory reads as half built, and goes next time.
-            (self.directory(number) / MANIFEST_FILE).unlink(missing_ok=True)
-            shutil.rmtree(self.directory(number), ignore_errors=True)
+            self.remove(number)
+        for left in self.root.glob("erased-*"):
+            shutil.rmtree(left, ignore_errors=True)
         return removed
 
     def _verdict_path(self, version: int) -> Path:

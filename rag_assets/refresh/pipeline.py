@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, wraps
 from pathlib import Path
@@ -18,7 +18,13 @@ import polars as pl
 
 from rag_assets.chunking.chunks import chunk_documents
 from rag_assets.cleaning.documents import clean_documents
-from rag_assets.config import KnowledgeBaseConfig, SourceConfig, TokensRerank, load_config
+from rag_assets.config import (
+    InboxConfig,
+    KnowledgeBaseConfig,
+    SourceConfig,
+    TokensRerank,
+    load_config,
+)
 from rag_assets.costs import Budget, Entry, Ledger
 from rag_assets.costs.ledger import now
 from rag_assets.embedding import (
@@ -43,6 +49,7 @@ from rag_assets.refresh.breakers import Breakers, is_local
 from rag_assets.refresh.charging import charging, spared
 from rag_assets.sources import Source, open_source
 from rag_assets.sources.collect import Comparison, collect, compare
+from rag_assets.sources.forgotten import Forgotten
 from rag_assets.sources.marks import (
     Look,
     Mark,
@@ -297,10 +304,16 @@ class Pipeline:
             if now < until and seen == snapshot:
                 return kept
         source = open_source(config)
-        found = source, look(config, source, previous, mark)
+        found = source, self._allowed(config, look(config, source, previous, mark))
         if options.patient and config.every:
             self._looks[config.name] = (now + config.every, snapshot, found)
         return found
+
+    def _allowed(self, config: SourceConfig, found: Look) -> Look:
+        """A look without documents that were forgotten, unless they were pushed again on purpose."""
+        if isinstance(config, InboxConfig):
+            return found
+        return replace(found, listing=Forgotten(self.storage).left(found.listing))
 
     @property
     def _marks(self) -> Marks:

@@ -52,8 +52,9 @@ class Location:
 class Hit:
     """One passage found. `start` and `end` are character offsets into the document's text.
 
-    signals: what each signal measured, by name. parts: what each added to the score, which is their
-    sum. also_at: the other places of this passage; a search shows it once.
+    page: of the document, slide or sheet, from 1, where it has any. signals: what each signal
+    measured, by name. parts: what each added to the score, which is their sum. also_at: the
+    other places of this passage; a search shows it once.
     """
 
     rank: int
@@ -67,6 +68,7 @@ class Hit:
     start: int
     end: int
     text: str
+    page: int | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
     signals: Mapping[str, float] = field(default_factory=dict)
     parts: Mapping[str, float] = field(default_factory=dict)

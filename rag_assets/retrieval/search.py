@@ -169,6 +169,7 @@ def _hit(
         start=passage.start,
         end=passage.end,
         text=passage.text,
+        page=passage.page,
         metadata=passage.metadata,
         signals=signals,
         parts=parts,

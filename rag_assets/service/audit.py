@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -29,6 +29,7 @@ from rag_assets.index.versions import write_atomically
 _HEAD, _START = "HEAD", "START"
 _HEAD_BYTES = 128
 _ZERO = "0" * 64
+_ERASED = "[erased]"
 _TAIL = 1 << 20  # bytes read to find the last line of a file
 
 
@@ -83,6 +84,40 @@ class AuditLog:
                     self._forget_old(now.date())
         except (OSError, ValueError) as error:
             raise StorageError(f"{path}: the audit log cannot be written ({error})") from error
+
+    def erase(self, tells: Callable[[str], bool], note: Mapping[str, Any]) -> int:
+        """Take what `tells` of somebody out of every line, and compute the chain anew.
+
+        A line that tells loses its question, its filters and every string that does; who asked,
+        when and with what outcome stays. A line with `note` says that this was done.
+        Returns how many lines were changed.
+
+        Raises: StorageError when the chain is broken already, which must not be covered up.
+        """
+        if not self.directory.exists():
+            return 0
+        broken = self.verify().problem
+        if broken:
+            raise StorageError(f"the audit log was not erased from: {broken}")
+        changed = 0
+        with self._locked():
+            last = self._read_link(_START)
+            for path in _files(self.directory):
+                lines = []
+                for raw in path.read_bytes().split(b"\n")[:-1]:
+                    line = json.loads(raw)
+                    content = {k: v for k, v in line.items() if k not in ("number", "hash")}
+                    clean = _without(content, tells)
+                    changed += clean != content
+                    lines.append(self._line(last, clean))
+                    last = Link(last.number + 1, json.loads(lines[-1])["hash"])
+                write_atomically(path, b"".join(lines))
+                path.chmod(0o600)
+            self._write_head(last)
+            self._last = self._end = None
+        if changed:
+            self.append({**note, "lines_changed": changed})
+        return changed
 
     def verify(self) -> Verdict:
         """Follow the whole chain. Raises: StorageError when it cannot be read."""
@@ -194,6 +229,24 @@ class AuditLog:
         with open(self.directory / ".lock", "a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _without(content: Mapping[str, Any], tells: Callable[[str], bool]) -> dict[str, Any]:
+    """A line's content without what tells; its own question and filters go with it."""
+    clean = {key: _cleaned(value, tells) for key, value in content.items()}
+    if clean != content:
+        clean |= {key: _ERASED for key in ("question", "filters") if key in clean}
+    return clean
+
+
+def _cleaned(value: Any, tells: Callable[[str], bool]) -> Any:
+    if isinstance(value, str):
+        return _ERASED if tells(value) else value
+    if isinstance(value, list):
+        return [_cleaned(item, tells) for item in value]
+    if isinstance(value, dict):
+        return {key: _cleaned(item, tells) for key, item in value.items()}
+    return value
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -42,6 +42,7 @@ class Passage(BaseModel):
     score: float
     start: int
     end: int
+    page: int | None = None
 
 
 class Found(BaseModel):
@@ -90,6 +91,7 @@ def make_mcp_server(library: Library, calling: Calling) -> MCPServer:
                 score=hit.score,
                 start=hit.start,
                 end=hit.end,
+                page=hit.page,
             )
             for hit in found
         ]

@@ -225,6 +225,7 @@ class HitOut(BaseModel):
     heading: list[str]
     start: int
     end: int
+    page: int | None = None
     text: str
     metadata: dict[str, Any]
     signals: dict[str, float] | None = None
@@ -252,6 +253,7 @@ class CitationOut(BaseModel):
     heading: list[str]
     start: int
     end: int
+    page: int | None = None
     quote: str
 
 

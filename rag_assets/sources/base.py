@@ -81,6 +81,17 @@ class ChangeSource(Source, Protocol):
         """
 
 
+@runtime_checkable
+class Forgetful(Protocol):
+    """A source that keeps documents itself between scans, and can be made to forget one."""
+
+    def forget(self, key: str) -> bool:
+        """Remove all that is kept of a document; whether there was anything.
+
+        What it reads of the document later is not kept again, as far as it can tell.
+        """
+
+
 def within_limit(entry: Entry, max_mib: int) -> Entry:
     """The entry, marked as a problem when it is larger than its source's limit in MiB."""
     if entry.problem or not entry.size or entry.size <= max_mib << 20:

@@ -70,6 +70,10 @@ class FeedSource:
         """The article as it was taken in. Raises: OSError, SourceError."""
         return self._inbox.read(entry.key)
 
+    def forget(self, key: str) -> bool:
+        """Erase an article; it is not taken in again."""
+        return self._inbox.erase(key)
+
     def _items(self, feed: str) -> list[_Item]:
         reply = self._client.get(feed)
         if reply.status != 200:
@@ -79,6 +83,8 @@ class FeedSource:
     def _take_in(self, item: _Item) -> None:
         """Keep an item that is new or says something new."""
         held = self._inbox.header(item.guid)
+        if held is not None and held.get("erased"):
+            return
         if held is not None and (held["metadata"] or {}).get("feed_digest") == item.digest:
             return
         data = self._article(item)

@@ -84,6 +84,14 @@ class Inbox:
             self._replace(path, _line({**held, "deleted_at": _now()}))
         return True
 
+    def erase(self, key: str) -> bool:
+        """Leave nothing of a document but that it was erased; False when there was none."""
+        path = self._path(key)
+        if _header(path) is None:
+            return False
+        self._replace(path, _line({"deleted_at": _now(), "erased": True, "metadata": {}}))
+        return True
+
     def header(self, key: str) -> dict[str, Any] | None:
         """What is known of a document, also of a deleted one; None when it was never pushed."""
         return _header(self._path(key))
@@ -163,6 +171,10 @@ class InboxSource:
     def scan(self) -> Iterator[Entry]:
         """Every document that is not deleted. Raises: SourceError."""
         return self._inbox.entries()
+
+    def forget(self, key: str) -> bool:
+        """Erase what was pushed; it may be pushed again."""
+        return self._inbox.erase(key)
 
     def fetch(self, entry: Entry) -> bytes:
         """The newest bytes: a push between scan and fetch is read once more by the next scan."""

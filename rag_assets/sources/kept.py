@@ -126,6 +126,19 @@ class Kept:
             (found,) = base.execute("SELECT coalesce(max(version), 0) FROM documents").fetchone()
         return int(found)
 
+    def forget(self, key: str) -> bool:
+        """Leave nothing of a document but its key; events that came before do not bring it back."""
+        with self._connected() as base:
+            base.execute("PRAGMA secure_delete = ON")
+            with _transaction(base):
+                found = base.execute(
+                    "UPDATE documents SET header = NULL, digest = ? WHERE key = ?", (_DELETED, key)
+                ).rowcount
+                base.execute("DELETE FROM bodies WHERE key = ?", (key,))
+            base.execute("VACUUM")
+            base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return bool(found)
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """While it lasts, no other process reads the stream, which has one position for all.

@@ -70,6 +70,10 @@ class MongodbSource:
         self._catch_up()
         return self._kept.changes(cursor)
 
+    def forget(self, key: str) -> bool:
+        """Remove what is kept of a document."""
+        return self._kept.forget(key)
+
     def fetch(self, entry: Entry) -> bytes:
         """The text of a document as it was last taken in. Raises: SourceError when it is gone."""
         return self._kept.read(entry.key) or b""

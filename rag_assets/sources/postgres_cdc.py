@@ -66,6 +66,10 @@ class PostgresCdcSource:
         self._catch_up()
         return self._kept.changes(cursor)
 
+    def forget(self, key: str) -> bool:
+        """Remove what is kept of a document."""
+        return self._kept.forget(key)
+
     def fetch(self, entry: Entry) -> bytes:
         """The text of a row as it was last taken in. Raises: SourceError when it is deleted."""
         return self._kept.read(entry.key) or b""

@@ -56,6 +56,10 @@ class QueueSource:
         self._catch_up()
         return self._kept.changes(cursor)
 
+    def forget(self, key: str) -> bool:
+        """Remove what is kept of a document."""
+        return self._kept.forget(key)
+
     def fetch(self, entry: Entry) -> bytes:
         """The newest bytes of a document. Raises: SourceError when it is deleted."""
         return self._kept.read(entry.key) or b""

@@ -48,6 +48,10 @@ class TelegramSource:
                 yield entry
         yield from exported.values()
 
+    def forget(self, key: str) -> bool:
+        """Remove what is kept of a document."""
+        return self._kept.forget(key)
+
     def fetch(self, entry: Entry) -> bytes:
         """The text of a message. Raises: SourceError when it is gone."""
         if entry.token.endswith("-export"):

@@ -41,6 +41,10 @@ class TicketsSource:
         self._catch_up()
         return self._kept.changes(cursor)
 
+    def forget(self, key: str) -> bool:
+        """Remove what is kept of a document."""
+        return self._kept.forget(key)
+
     def fetch(self, entry: Entry) -> bytes:
         """A ticket with its comments as markdown. Raises: SourceError."""
         path: str | None = f"api/v2/tickets/{entry.key}/comments.json"

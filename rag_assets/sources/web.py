@@ -79,6 +79,24 @@ class WebSource:
             raise SourceError(f"{entry.uri}: the page is gone; refresh again")
         return self._file(page.digest).read_bytes()
 
+    def forget(self, key: str) -> bool:
+        """Remove a page; it goes on being visited for its links, but its text is not kept."""
+        pages = self._known()
+        found = [page for page in pages.values() if _entry(page).key == key]
+        for page in found:
+            names = [*self._forgotten(), _hashed(page.url)]
+            _replace(self._folder / "forgotten.json", json.dumps(sorted(set(names))).encode())
+            pages[page.url] = replace(page, digest="", hidden=True, etag="", modified="")
+        if found:
+            self._remember(pages)
+        return bool(found)
+
+    def _forgotten(self) -> list[str]:
+        try:
+            return list(json.loads((self._folder / "forgotten.json").read_bytes()))
+        except FileNotFoundError:
+            return []
+
     def _crawled(self, known: dict[str, _Page]) -> dict[str, _Page]:
         robots = self._robots()
         pages: dict[str, _Page] = {}
@@ -142,19 +160,21 @@ class WebSource:
 
     def _page(self, url: str, reply: Reply) -> _Page:
         digest = hashlib.sha256(reply.body).hexdigest()
-        self._keep(digest, reply.body)
+        forgotten = _hashed(url) in self._forgotten()
+        if not forgotten:
+            self._keep(digest, reply.body)
         kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
         html = kind in {"", "text/html", "application/xhtml+xml"}
         links, hidden = _links(reply) if html else ((), False)
         return _Page(
             url=url,
-            digest=digest,
+            digest="" if forgotten else digest,
             size=len(reply.body),
             kind=kind,
             etag=reply.headers.get("etag", ""),
             modified=reply.headers.get("last-modified", ""),
             links=links,
-            hidden=hidden,
+            hidden=hidden or forgotten,
         )
 
     def _is_inside(self, url: str) -> bool:
@@ -287,6 +307,10 @@ def _plain(url: str) -> str:
 def _folder_of(url: str) -> str:
     parts = urlsplit(_plain(url))
     return f"{parts.scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}/"
+
+
+def _hashed(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _replace(path: Path, data: bytes) -> None:

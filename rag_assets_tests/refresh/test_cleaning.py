@@ -14,6 +14,7 @@ from rag_assets.refresh.duplicates import places
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets.refresh.plan import plan_refresh
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
+from rag_assets_tests.parsing.samples import pdf
 from rag_assets_tests.refresh.holding import held
 
 MENU = "Home\nProducts\nSupport\nCareers\n\n"
@@ -236,3 +237,18 @@ def test_documents_that_say_the_same_are_linked_for_those_who_may_read_both(
         hits = knowledge_base.search("laptop", k=50)
         assert all("text_group" not in hit.metadata for hit in hits)
     assert plan_refresh(Pipeline(small.configure())).empty
+
+
+def test_an_answer_names_the_page_and_the_heading(small: SmallBase) -> None:
+    pages = [
+        ["The parking permit", "is issued by the gate keeper of the northern yard."],
+        ["The canteen card", "is issued by the cook of the southern kitchen every Monday."],
+    ]
+    (small.documents / "cards.pdf").write_bytes(pdf(pages))
+    small.write("post.md", "# Post\n\n## Stamps\n\nStamps are sold by the porter at the door.\n")
+    small.refresh()
+    with KnowledgeBase.open(small.path) as knowledge_base:
+        [citation] = knowledge_base.answer("Who issues the canteen card?").citations[:1]
+        assert (citation.doc_id, citation.page) == ("docs/cards.pdf", 2)
+        [citation] = knowledge_base.answer("Who sells stamps?").citations[:1]
+        assert (citation.page, citation.heading) == (None, ("Post", "Stamps"))

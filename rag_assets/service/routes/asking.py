@@ -142,6 +142,7 @@ def _hit(hit: Hit, *, explain: bool) -> dict[str, Any]:
         "heading": list(hit.heading),
         "start": hit.start,
         "end": hit.end,
+        "page": hit.page,
         "text": hit.text,
         "metadata": dict(hit.metadata),
         "signals": dict(hit.signals) if explain else None,
