@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from rag_assets.config import IndexConfig
+from rag_assets.embedding.store import EmbeddingStore
 from rag_assets.errors import StorageError
 from rag_assets.index.base import Manifest
 from rag_assets.index.build import (
@@ -40,6 +41,7 @@ def build_without(
     versions: Versions,
     number: int,
     doc_ids: Collection[str],
+    store: EmbeddingStore,
     *,
     config: IndexConfig,
     knowledge_base: str,
@@ -47,7 +49,9 @@ def build_without(
 ) -> Manifest:
     """A new version that holds what version `number` does, but for these documents.
 
-    The caller holds the publisher's lock. Raises: StorageError when its vectors cannot be read.
+    store: the vectors of the version's model. The caller holds the publisher's lock.
+
+    Raises: StorageError when its vectors cannot be read.
     """
     old = versions.manifest(number)
     if old.layout != LAYOUT:
@@ -57,7 +61,7 @@ def build_without(
     return build_candidate(
         versions,
         wanted,
-        _vectors(versions, old),
+        _vectors(versions, old, store),
         config=config,
         knowledge_base=knowledge_base,
         model=old.model,
@@ -94,11 +98,13 @@ def _wanted(versions: Versions, old: Manifest, doc_ids: Collection[str]) -> Want
     return Wanted(documents.filter(~gone).lazy(), left.lazy(), manifest, old.partitions)
 
 
-def _vectors(versions: Versions, old: Manifest) -> Vectors:
-    """Text keys → vectors, out of the version itself."""
+def _vectors(versions: Versions, old: Manifest, store: EmbeddingStore) -> Vectors:
+    """Text keys → vectors: from the store, or where it has lost some, out of the version itself."""
     directory = versions.directory(old.version)
     table = pl.read_parquet(directory / MANIFEST_TABLE, columns=["text_key", "chunk_id"])
     chunk_of = dict(table.unique("text_key").iter_rows())
+    if not store.missing(list(chunk_of)):
+        return store.get
     sealed = SealedVectors.open(directory / CHROMA, old.space, old.dimension)
     if sealed is None:
         raise StorageError(

@@ -9,10 +9,10 @@ files go; running it again finishes the work.
 
 import json
 import secrets
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from rag_assets.cleaning.measured import write_measured
 from rag_assets.config import InboxConfig
 from rag_assets.embedding.store import EmbeddingStore
 from rag_assets.errors import BadRequest, StorageError
+from rag_assets.index.base import Manifest
 from rag_assets.index.build import MANIFEST_TABLE
 from rag_assets.index.checks import check_integrity
 from rag_assets.index.erase import build_without, holds, put_in_place
@@ -199,20 +200,27 @@ def _from_versions(pipeline: Pipeline, doc_id: str, erasure: Erasure) -> int | N
         concerned = [n for n in versions.sealed() if holds(versions, n, [doc_id])]
         if pointer is None or not concerned:
             return None
-        build: dict[str, Any] = {
-            "config": config.index,
-            "knowledge_base": config.name,
-            "run_id": f"erasure-{erasure.id}",
-        }
+
+        def without(number: int) -> Manifest:
+            return build_without(
+                versions,
+                number,
+                [doc_id],
+                _store(pipeline, number),
+                config=config.index,
+                knowledge_base=config.name,
+                run_id=f"erasure-{erasure.id}",
+            )
+
         for number in concerned:
             if number == pointer.version:
                 continue
             try:
-                put_in_place(versions, build_without(versions, number, [doc_id], **build), number)
+                put_in_place(versions, without(number), number)
             except StorageError:
                 versions.remove(number)  # a version that cannot be mended is not kept
         # Also where the live one did not hold it: whoever has an old version open lets go of it.
-        made = build_without(versions, pointer.version, [doc_id], **build)
+        made = without(pointer.version)
         for name, outcome in versions.verdict(pointer.version).items():
             versions.record_outcome(made.version, name, outcome)
         integrity = check_integrity(versions, made.version, made.model)
@@ -244,7 +252,9 @@ def _from_embeddings(pipeline: Pipeline, erasure: Erasure) -> None:
     frames.append(pipeline.lake.read("embeddings", every, ["text_key"]))
     keep = pl.concat(frames)["text_key"].unique().to_list()
     now, dropped = datetime.now(UTC) + timedelta(seconds=2), 0
-    for store in _stores(pipeline):
+    stores = {store.directory: store for store in map(partial(_store, pipeline), versions.sealed())}
+    stores[pipeline.store.directory] = pipeline.store
+    for store in stores.values():
         dropped += store.collect_garbage(keep, timedelta(0), now)
         if store.tokens is not None:
             store.tokens.keep_only(keep)
@@ -252,12 +262,8 @@ def _from_embeddings(pipeline: Pipeline, erasure: Erasure) -> None:
     erasure.removed["vectors"] = dropped
 
 
-def _stores(pipeline: Pipeline) -> Sequence[EmbeddingStore]:
-    """The stores of the configured model and of those that kept versions were made with."""
-    versions = pipeline.versions
-    models = {pipeline.model: pipeline.dimension}
-    for number in versions.sealed():
-        manifest = versions.manifest(number)
-        models.setdefault(manifest.model, manifest.dimension)
-    root = Path(pipeline.storage) / "embeddings"
-    return [EmbeddingStore(root / model, model, size) for model, size in models.items()]
+def _store(pipeline: Pipeline, version: int) -> EmbeddingStore:
+    """The vectors of the model that a version was made with."""
+    manifest = pipeline.versions.manifest(version)
+    root = Path(pipeline.storage) / "embeddings" / manifest.model
+    return EmbeddingStore(root, manifest.model, manifest.dimension)

@@ -111,7 +111,7 @@ def test_it_does_not_come_back_and_the_rest_is_as_if_it_had_never_been(
     assert (base.documents / "person.md").exists()
     # Only what the others repeat is measured anew.
     assert set(plan_refresh(Pipeline(base.configure())).reasons) == {"to clean"}
-    receipt = base.refresh(audit=True)
+    receipt = base.refresh(full=True)
     assert plan_refresh(Pipeline(base.configure())).empty
     assert failure(receipt) is None
     assert (receipt["documents"]["listed"], receipt["live_version"]) == (4, 4)
