@@ -50,7 +50,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         _once("chunk_id"),
         Rule("start", "0 or more", pl.col("start") < 0),
         Rule("end", "more than start", pl.col("end") <= pl.col("start")),
-        Rule("tokens", "1 or more", pl.col("tokens") < 1),
+        Rule("tokens", "0 or more", pl.col("tokens") < 0),
     ),
     "embeddings": (
         *_given("chunk_id", "doc_id", "source", "text_key", "model"),

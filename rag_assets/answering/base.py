@@ -9,7 +9,8 @@ class Citation:
     """A passage that the answer rests on, under the number that stands in the text.
 
     quote: the words of the passage that support the answer, verbatim. start, end: where the quote
-    stands, in characters of the document's text; page: on which page, slide or sheet.
+    stands, in characters of the document's text; page: the page, slide or
+    sheet on which the passage begins.
     """
 
     number: int

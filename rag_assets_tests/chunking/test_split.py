@@ -5,10 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_assets.chunking import Chunk, chunk
-from rag_assets.config import ChunkProfile
+from rag_assets.cleaning import Repetition, clean, line_keys
+from rag_assets.config import ChunkProfile, FilesConfig
 from rag_assets.parsing import Heading, Page, Unparseable, parse
 
 LIMIT = 256
+OFF = FilesConfig(name="docs", type="files", path="/docs")
+REDACT = OFF.model_copy(update={"pii": OFF.pii.model_copy(update={"mode": "redact"})})
 
 
 def chunks_of(
@@ -132,7 +135,7 @@ def test_hostile_text_is_chunked_soundly(text, kind, strategy, tokenizer):
 _PIECES = st.sampled_from([
     "# Title\n", "\n\n", "word ", "- item\n", "| a | b |\n", "---\n", "===\n", "1. one\n", "漢字。",
     "é", "👩‍👧 ", "\u200d", "\x00", "\t", "    code\n", "```", "~~~", "> ", "<b>", "<!--", "-->",
-    "&amp;", "[a](b) ", "{", "}", ",", '"', "%PDF-", "Author: a\n", "x" * 120,
+    "&amp;", "a@example.org ", "[a](b) ", "{", "}", ",", '"', "%PDF-", "Author: a\n", "x" * 120,
 ])
 # fmt: on
 
@@ -143,12 +146,19 @@ _PIECES = st.sampled_from([
     name=st.sampled_from(["a.md", "a.rst", "a.txt", "a.html", "a.csv", "a.json"]),
     size=st.integers(8, 300),
     overlap=st.integers(0, 7),
+    source=st.sampled_from([OFF, REDACT]),
+    repeated=st.sampled_from([0, 2, 3]),
 )
-def test_parse_then_chunk_never_fails_and_loses_nothing(text, name, size, overlap, tokenizer):
+def test_parse_clean_chunk_never_fails_and_loses_nothing(
+    text, name, size, overlap, source, repeated, tokenizer
+):
     try:
         parsed = parse(text.encode("utf-8", "surrogatepass"), name)
     except Unparseable:
         return
+    lines = [line for line in line_keys(parsed.text) if repeated and line % repeated == 0]
+    repetition = Repetition(dict.fromkeys(lines, "docs/0"))
+    parsed = clean("docs/a", parsed, source, repetition)
     chunks = chunks_of(
         parsed.text,
         tokenizer,

@@ -240,15 +240,16 @@ def test_documents_that_say_the_same_are_linked_for_those_who_may_read_both(
 
 
 def test_an_answer_names_the_page_and_the_heading(small: SmallBase) -> None:
+    more = "It is kept in the drawer of the desk and shown to whoever asks for it at the door."
     pages = [
-        ["The parking permit", "is issued by the gate keeper of the northern yard."],
-        ["The canteen card", "is issued by the cook of the southern kitchen every Monday."],
+        ["The parking permit is issued by the gate keeper of the northern yard.", more, more, more],
+        ["The canteen card is issued by the cook of the southern kitchen.", more, more, more],
     ]
     (small.documents / "cards.pdf").write_bytes(pdf(pages))
-    small.write("post.md", "# Post\n\n## Stamps\n\nStamps are sold by the porter at the door.\n")
+    small.write("post.md", "# Stamps\n\nStamps are sold by the porter at the door.\n")
     small.refresh()
     with KnowledgeBase.open(small.path) as knowledge_base:
         [citation] = knowledge_base.answer("Who issues the canteen card?").citations[:1]
         assert (citation.doc_id, citation.page) == ("docs/cards.pdf", 2)
         [citation] = knowledge_base.answer("Who sells stamps?").citations[:1]
-        assert (citation.page, citation.heading) == (None, ("Post", "Stamps"))
+        assert (citation.page, citation.heading) == (None, ("Stamps",))
