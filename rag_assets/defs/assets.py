@@ -24,7 +24,7 @@ from rag_assets.refresh.settle import settle
 _LAYOUT = "1"
 
 
-QUARANTINE_SHOWN = ("doc_id", "reason", "media_type", "seconds", "message")
+QUARANTINE_SHOWN = ("doc_id", "reason", "message", "media_type")
 
 
 class RefreshConfig(dg.Config):
