@@ -23,15 +23,14 @@ def forget(
     debug: DebugOption = False,
 ) -> None:
     """Erase a document everywhere, kept versions and audit log included; it does not come back."""
-    from rag_assets.refresh.forget import find_document, forget_document, record_erasure
+    from rag_assets.refresh.forget import find_document, forget_document, let_in, record_erasure
     from rag_assets.refresh.pipeline import Pipeline
     from rag_assets.refresh.scrub import Scrubber
     from rag_assets.service.audit import AuditLog
-    from rag_assets.sources.forgotten import Forgotten
 
     settings = load_config(config)
     if lift:
-        if not Forgotten(settings.storage).lift(uri):
+        if not let_in(Pipeline(settings), uri):
             raise BadRequest(f"{uri}: no forgotten document has this doc_id")
         say(f"{uri} is indexed again by the next `rag-assets refresh`.")
         return

@@ -139,6 +139,15 @@ def forget_document(pipeline: Pipeline, known: Known) -> Erasure:
     return erasure
 
 
+def let_in(pipeline: Pipeline, doc_id: str) -> bool:
+    """Take a document off the list of what must not come back; False when it was not on it."""
+    if not Forgotten(pipeline.storage).lift(doc_id):
+        return False
+    # What its source told of it so far was not heard: it has to list everything once more.
+    (pipeline.lake.root / "marks" / f"{doc_id.partition('/')[0]}.json").unlink(missing_ok=True)
+    return True
+
+
 def record_erasure(pipeline: Pipeline, erasure: Erasure) -> Path:
     """Write the receipt; returns where."""
     path = Path(pipeline.storage) / "erasures" / f"{erasure.id}.json"

@@ -310,7 +310,7 @@ class Pipeline:
         return found
 
     def _allowed(self, config: SourceConfig, found: Look) -> Look:
-        """A look without documents that were forgotten, unless they were pushed again on purpose."""
+        """A look without what was forgotten, unless it was pushed again on purpose."""
         if isinstance(config, InboxConfig):
             return found
         return replace(found, listing=Forgotten(self.storage).left(found.listing))

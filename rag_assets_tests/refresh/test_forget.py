@@ -15,13 +15,18 @@ from rag_assets.config import AuditConfig
 from rag_assets.defs.execute import failure
 from rag_assets.errors import BadRequest
 from rag_assets.knowledge_base import KnowledgeBase
-from rag_assets.refresh.forget import Erasure, find_document, forget_document, record_erasure
+from rag_assets.refresh.forget import (
+    Erasure,
+    find_document,
+    forget_document,
+    let_in,
+    record_erasure,
+)
 from rag_assets.refresh.inspection import list_versions
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets.refresh.plan import plan_refresh
 from rag_assets.refresh.scrub import Scrubber
 from rag_assets.service.audit import AuditLog
-from rag_assets.sources.forgotten import Forgotten
 from rag_assets_tests.conftest import SmallBase, document
 from rag_assets_tests.refresh.holding import held
 
@@ -127,7 +132,7 @@ def test_it_does_not_come_back_and_the_rest_is_as_if_it_had_never_been(
     with pytest.raises(BadRequest, match="no document of this uri or id"):
         erase(base)
     # Until somebody lets it in again.
-    assert Forgotten(base.root / "store").lift("docs/person.md")
+    assert let_in(Pipeline(base.configure()), "docs/person.md")
     assert base.refresh()["documents"]["added"] == 1
 
 
