@@ -54,11 +54,12 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Needs uv. The lock names no index host; sentence-transformers (and torch) stay out.
+# Needs uv. Keeps the versions in the lock; `make lock UPGRADE=--upgrade` takes the newest. The lock
+# names no index host; sentence-transformers (and torch) stay out.
 lock:
 	echo sentence-transformers > .lock-excludes
 	uv pip compile pyproject.toml --extra dev --group model --group build --python-version 3.11 --generate-hashes --universal \
-		--no-annotate --no-header --excludes .lock-excludes --upgrade -q -o requirements-dev.lock
+		--no-annotate --no-header --excludes .lock-excludes $(UPGRADE) -q -o requirements-dev.lock
 	uv pip compile pyproject.toml --extra serve --extra notify --group model --group build --python-version 3.11 --generate-hashes --universal \
 		--no-annotate --no-header --excludes .lock-excludes -c requirements-dev.lock -q -o requirements.lock
 	rm .lock-excludes
