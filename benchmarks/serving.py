@@ -141,10 +141,23 @@ class Client:
         self._out.write(head.encode() + data)
         reply = (await self._in.readuntil(b"\r\n\r\n")).lower()
         length = re.search(rb"content-length: (\d+)", reply)
-        assert length is not None
+        if length is None:
+            return int(reply.split(b" ", 2)[1]), await self._streamed(start), 0.0
         content = await self._in.readexactly(int(length[1]))
         taken = (time.perf_counter() - start) * 1000
         return int(reply.split(b" ", 2)[1]), json.loads(content), taken
+
+    async def _streamed(self, start: float) -> dict[str, Any]:
+        """The answer of a stream of events, with the milliseconds to its first text."""
+        first, answer = 0.0, {}
+        while size := int(await self._in.readline(), 16):
+            event = (await self._in.readexactly(size + 2)).decode()
+            if event.startswith("event: text") and not first:
+                first = (time.perf_counter() - start) * 1000
+            if event.startswith("event: answer"):
+                answer = json.loads(event.partition("data: ")[2])
+        await self._in.readline()
+        return {**answer, "first_text_ms": first}
 
 
 @dataclass
@@ -154,7 +167,9 @@ class Load:
     taken: list[float] = field(default_factory=list)
     inside: list[float] = field(default_factory=list)  # milliseconds of kb.search, as replied
     errors: list[str] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)  # milliseconds to the first text of a stream
     editions: set[tuple[int, str]] = field(default_factory=set)
+    answered: set[tuple[int, str]] = field(default_factory=set)
     seconds: float = 0.0
 
     def percentile(self, percent: float) -> float:
@@ -167,22 +182,30 @@ class Load:
         return float(np.median(np.subtract(self.taken, self.inside)))
 
 
-async def loaded(port: int, bodies: Sequence[dict[str, Any]], path: str, clients: int) -> Load:
-    """Send every body once, by so many clients, each as fast as it is answered."""
-    load, left = Load(), iter(bodies)
+Request = tuple[str, dict[str, Any]]
+"""Path and body."""
+
+
+async def loaded(port: int, requests: Sequence[Request], clients: int) -> Load:
+    """Send every request once, by so many clients, each as fast as it is answered."""
+    load, left = Load(), iter(requests)
 
     async def work() -> None:
         async with Client(port) as client:
-            for body in left:
+            for path, body in left:
                 status, reply, taken = await client.post(path, body)
                 load.taken.append(taken)
                 if status != 200:
                     load.errors.append(f"{status}: {reply}")
                     continue
                 load.inside.append(reply.get("milliseconds", 0.0))
+                load.first.append(reply.get("first_text_ms", 0.0))
                 for hit in reply.get("hits", []):
                     if hit["doc_id"] == f"pages/{_EDITION}":
                         load.editions.add((reply["index_version"], hit["text"]))
+                for citation in reply.get("citations", []):
+                    if citation["doc_id"] == f"pages/{_EDITION}":
+                        load.answered.add((reply["index_version"], citation["quote"]))
 
     start = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(clients)))
@@ -190,9 +213,17 @@ async def loaded(port: int, bodies: Sequence[dict[str, Any]], path: str, clients
     return load
 
 
-def searches(start: int, count: int) -> list[dict[str, Any]]:
-    """Bodies of searches, no two alike."""
-    return [{"query": question(number), "k": 5} for number in range(start, start + count)]
+def searches(start: int, count: int) -> list[Request]:
+    """Searches, no two alike."""
+    numbers = range(start, start + count)
+    return [("/v1/search", {"query": question(number), "k": 5}) for number in numbers]
+
+
+def answers(start: int, count: int, *, stream: bool = False) -> list[Request]:
+    """Questions, no two alike."""
+    numbers = range(start, start + count)
+    more = {"stream": True} if stream else {}
+    return [("/v1/answer", {"question": question(number), **more}) for number in numbers]
 
 
 def memory(process: int) -> float:
@@ -212,28 +243,45 @@ def measure(config: Path, requests: int) -> list[tuple[str, float, float | None,
     rows: list[tuple[str, float, float | None, str]] = []
     with served(config) as (port, process):
 
-        def run(bodies: list[dict[str, Any]], path: str, clients: int) -> Load:
-            load = asyncio.run(loaded(port, bodies, path, clients))
+        def run(requests: list[Request], clients: int) -> Load:
+            load = asyncio.run(loaded(port, requests, clients))
             if load.errors:
-                raise SystemExit(f"{path}: {load.errors[0]}")
+                raise SystemExit(f"{requests[0][0]}: {load.errors[0]}")
             return load
 
-        run(searches(0, 300), "/v1/search", 4)
-        one = run(searches(1000, 500), "/v1/search", 1)
-        rows.append(("search, 1 client, p50", one.percentile(50), 15, "ms"))
-        rows.append(("search, 1 client, p95", one.percentile(95), None, "ms"))
+        def add(what: str, load: Load, limits: dict[int, float]) -> None:
+            for percent in (50, 95, 99):
+                limit = limits.get(percent)
+                rows.append((f"{what}, p{percent}", load.percentile(percent), limit, "ms"))
+
+        run(searches(0, 300), 4)
+        one = run(searches(1000, 500), 1)
+        add("search, 1 client", one, {50: 15})
         rows.append(("overhead over kb.search, p50", one.overhead, 3, "ms"))
-        many = run(searches(2000, 3000), "/v1/search", _CLIENTS)
+        many = run(searches(2000, 3000), _CLIENTS)
         rate = len(many.taken) / many.seconds
         rows.append((f"search, {_CLIENTS} clients", rate, 150, "requests/s"))
-        rows.append((f"search, {_CLIENTS} clients, p95", many.percentile(95), 200, "ms"))
-        answers = [{"question": question(number)} for number in range(6000, 6300)]
-        run(answers[:50], "/v1/answer", 1)
-        answered = run(answers[50:], "/v1/answer", 1)
-        rows.append(("extractive answer, 1 client, p50", answered.percentile(50), None, "ms"))
-        rows.append(("extractive answer, 1 client, p95", answered.percentile(95), 120, "ms"))
+        add(f"search, {_CLIENTS} clients", many, {95: 200})
+        run(answers(5900, 50), 1)
+        add("extractive answer, 1 client", run(answers(6000, 250), 1), {95: 120})
+        many = run(answers(6300, 600), _CLIENTS)
+        rate = len(many.taken) / many.seconds
+        rows.append((f"extractive answer, {_CLIENTS} clients", rate, None, "requests/s"))
+        add(f"extractive answer, {_CLIENTS} clients", many, {})
+        for clients in (1, 4):
+            streamed = run(answers(7000 + 300 * clients, 150, stream=True), clients)
+            streamed.taken = streamed.first
+            add(f"first text of a stream, {clients} client{'s'[: clients - 1]}", streamed, {})
         rows += measure_swaps(config, port, process, requests)
     return rows
+
+
+def _about_edition(number: int) -> Request:
+    """A search, and every fourth time an answer, about the document that differs."""
+    text = f"Which edition number does PRESSRUN say is read? ({number})"
+    if number % 16:
+        return ("/v1/search", {"query": text, "k": 5})
+    return ("/v1/answer", {"question": text})
 
 
 def measure_swaps(
@@ -241,8 +289,8 @@ def measure_swaps(
 ) -> list[tuple[str, float, float | None, str]]:
     """Requests while versions are promoted and rolled back under them."""
     bodies = [
-        body if number % 4 else {"query": f"PRESSRUN edition number {number}", "k": 5}
-        for number, body in enumerate(searches(10_000, requests))
+        _about_edition(number) if number % 4 == 0 else request
+        for number, request in enumerate(searches(10_000, requests))
     ]
     swaps = [*["promote"] * 3, "rollback", *["promote"] * 2, "rollback"]
     begun = int(time.time())
@@ -270,24 +318,29 @@ def measure_swaps(
     total = Load()
     # Every request is sent; then on, until the last swap was served too.
     while len(total.taken) < requests or not stop.is_set():
-        part = asyncio.run(loaded(port, bodies[: max(500, requests // 10)], "/v1/search", 8))
+        part = asyncio.run(loaded(port, bodies[: max(500, requests // 10)], 8))
         bodies = bodies[max(500, requests // 10) :] + bodies[: max(500, requests // 10)]
         for name in ("taken", "inside", "errors"):
             getattr(total, name).extend(getattr(part, name))
         total.editions |= part.editions
+        total.answered |= part.answered
     changing.join()
     after_swaps = memory(process)
-    asyncio.run(loaded(port, searches(40_000, 3000), "/v1/search", 8))
+    asyncio.run(loaded(port, searches(40_000, 3000), 8))
     after = memory(process)
     versions = {version for version, _ in total.editions}
     mixed = len(total.editions) - len(versions)
+    answered = {version for version, _ in total.answered}
+    mixed += len(total.answered) - len(answered)
     print(f"swaps: {', '.join(done)}; versions that answered: {sorted(versions)}", file=sys.stderr)
     return [
         ("requests while versions are swapped", float(len(total.taken)), requests, "requests/run"),
         ("errors among them", float(len(total.errors)), 0, ""),
         ("answers that mixed two versions", float(mixed), 0, ""),
         ("versions that answered", float(len(versions)), 5, "versions/run"),
+        ("versions that answered questions", float(len(answered)), None, "versions/run"),
         ("p95 meanwhile, 8 clients", total.percentile(95), None, "ms"),
+        ("p99 meanwhile, 8 clients", total.percentile(99), None, "ms"),
         ("memory before, anonymous", before, None, "MB"),
         ("memory after the swaps", after_swaps, None, "MB"),
         ("growth over 3,000 requests after", after - after_swaps, 20, "MB"),

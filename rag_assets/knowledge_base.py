@@ -78,6 +78,7 @@ class KnowledgeBase:
 
     def __init__(self, config: KnowledgeBaseConfig) -> None:
         self.config = config
+        self._calibrated: tuple[tuple[int, int], Calibration] | None = None
 
     @classmethod
     def open(cls, path: str | PathLike[str] | None = None) -> "KnowledgeBase":
@@ -271,9 +272,22 @@ class KnowledgeBase:
         self.close()
 
     def _calibration(self, version: int) -> "Calibration":
-        from rag_assets.answering.confidence import UNCALIBRATED
+        """What was learnt for a version like this one; its file is read again when it changes."""
+        from rag_assets.answering.calibration import load, path_of
+        from rag_assets.answering.confidence import UNCALIBRATED, recipe_of
 
-        return UNCALIBRATED
+        try:
+            stamp = (version, path_of(self.config.storage).stat().st_mtime_ns)
+        except OSError:
+            return UNCALIBRATED
+        if self._calibrated is None or self._calibrated[0] != stamp:
+            with self._index.read(version) as opened:
+                manifest = opened.manifest
+            learnt = load(self.config.storage)
+            recipe = recipe_of(self.config, manifest.model)
+            holds = learnt is not None and learnt.fits(recipe, manifest.chunks)
+            self._calibrated = (stamp, learnt.calibration if learnt and holds else UNCALIBRATED)
+        return self._calibrated[1]
 
     @cached_property
     def _trust(self) -> dict[str, float]:

@@ -166,7 +166,7 @@ class Answerer:
             shown = self._shown(asked)
             try:
                 for piece in model.stream(asked.prompt):
-                    yield from self._parts(asked, shown, piece, tried)
+                    yield from self._parts(asked, shown, model.name, piece, tried)
                 return
             except (LlmError, Leaked) as error:
                 tried.failed(model.name, error)
@@ -189,7 +189,7 @@ class Answerer:
             shown = self._shown(asked)
             try:
                 async for piece in model.astream(asked.prompt):
-                    for part in self._parts(asked, shown, piece, tried):
+                    for part in self._parts(asked, shown, model.name, piece, tried):
                         yield part
                 return
             except (LlmError, Leaked) as error:
@@ -213,7 +213,7 @@ class Answerer:
         return left, tried
 
     def _parts(
-        self, asked: _Asked, shown: Shown, piece: str | Completion, tried: _Tried
+        self, asked: _Asked, shown: Shown, model: str, piece: str | Completion, tried: _Tried
     ) -> Iterator[AnswerPart]:
         if isinstance(piece, Completion):
             if shown.begun:
@@ -221,9 +221,13 @@ class Answerer:
                 yield from shown.last(self._answered(asked, piece, checked, tried, shown.timings))
             else:
                 answer = self._finished(asked, piece, tried, shown.timings)
-                yield from shown.last(answer, whole=self._config.unproven == "drop")
-        elif self._config.unproven == "show":
+                yield from shown.last(answer, whole=self._whole(piece.model))
+        elif not self._whole(model):
             yield from shown.more(piece)
+
+    def _whole(self, model: str) -> bool:
+        """Whether nothing is shown before all of it was judged; the built-in model is that fast."""
+        return model == EXTRACTIVE or self._config.unproven == "drop"
 
     def _asked(
         self,
@@ -301,7 +305,8 @@ class Answerer:
         tried: _Tried,
         timings: Mapping[str, float] | None = None,
     ) -> Answer:
-        sure = asked.calibration.confidence(signals_of(asked.question, asked.hits, checked))
+        signals = signals_of(asked.question, asked.hits, checked)
+        sure = asked.calibration.confidence(signals)
         said_nothing = NO_ANSWER in completion.text
         begun = bool(timings)  # what was shown cannot be taken back
         if said_nothing or (sure < asked.calibration.abstain_below and not begun):
@@ -331,6 +336,7 @@ class Answerer:
             removed_links=checked.removed_links,
             prompt_version=self.prompt_version,
             withheld=tried.withheld,
+            signals=signals,
             passages=tuple(_used(source, asked.hits) for source in asked.sources),
         )
 

@@ -71,7 +71,8 @@ class Answer:
     sentences at which no citation holds. removed_links: links it wrote that stand in no passage it
     cites. standalone_question: what was asked instead of a follow-up question. passages: what the
     model was given, where it was asked to explain. withheld: replies that could not be shown; their
-    cost is part of cost_usd. timings: milliseconds by phase.
+    cost is part of cost_usd. signals: what the confidence was made from. timings: milliseconds by
+    phase.
     """
 
     text: str
@@ -94,6 +95,7 @@ class Answer:
     standalone_question: str | None = None
     passages: tuple[UsedPassage, ...] = ()
     withheld: tuple[Withheld, ...] = ()
+    signals: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """The answer as plain JSON types."""
@@ -134,6 +136,7 @@ class Answer:
             "cost_usd": self.cost_usd,
             "standalone_question": self.standalone_question,
             "passages": [asdict(passage) for passage in self.passages],
+            "signals": {name: round(value, 4) for name, value in self.signals.items()},
             "timings": {name: round(ms, 3) for name, ms in self.timings.items()},
         }
 

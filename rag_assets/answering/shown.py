@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rag_assets.answering.base import Answer, AnswerPart
 from rag_assets.answering.citations import MarkFilter
@@ -40,7 +41,7 @@ class Shown:
         elif not answer.abstained:
             held = self._held + self._reply.finish()
             yield from self._part(self._marks.feed(held) + self._marks.finish())
-        yield AnswerPart(answer=answer)
+        yield AnswerPart(answer=replace(answer, timings={**self.timings, **answer.timings}))
 
     def _part(self, text: str) -> Iterator[AnswerPart]:
         if text:

@@ -281,9 +281,13 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
             raise dg.Failure(str(refusal), allow_retries=False) from refusal
         promoted = before is None or before.version != pointer.version
         rag.receipts.record(context.run.run_id, "promoted", promoted)
+        from rag_assets.refresh.calibrating import calibrate_if_due
+
+        learnt = calibrate_if_due(rag.pipeline, pointer.version)
         return dg.MaterializeResult(
             metadata={
                 "version": pointer.version,
+                "confidence": dict(learnt.calibration.figures) if learnt else "not calibrated",
                 "promoted": promoted,
                 "previous": pointer.previous if pointer.previous is not None else "none",
                 "removed": ", ".join(map(str, removed)) or "none",

@@ -17,7 +17,7 @@ class LoggedQuestion:
     """One question and what became of it.
 
     found: passages that a search brought. confidence, abstained: None where no answer was asked
-    for.
+    for. rating, comment: what a reader judged last, `up` or `down`.
     """
 
     text: str
@@ -25,9 +25,13 @@ class LoggedQuestion:
     found: int
     confidence: float | None = None
     abstained: bool | None = None
+    rating: str | None = None
+    comment: str | None = None
 
     def failed(self, least_confidence: float) -> bool:
-        """Whether nothing was found, nothing answered, or with too little confidence."""
+        """Whether a reader or the figures say so: nothing found or answered, or unsurely."""
+        if self.rating is not None:
+            return self.rating == "down"
         unsure = self.confidence is not None and self.confidence < least_confidence
         return self.found == 0 or bool(self.abstained) or unsure
 
@@ -37,13 +41,19 @@ def logged_questions(
 ) -> list[LoggedQuestion]:
     """The last questions to a knowledge base, newest first, each text once.
 
-    A day that cannot be read, and lines that are torn or of other kinds, are passed over.
+    A judgement stands after the question it is about, and is joined to it by the request's id. A
+    day that cannot be read, and lines that are torn or of other kinds, are passed over.
     """
     seen: dict[str, LoggedQuestion] = {}
+    judged: dict[str, dict[str, Any]] = {}
     for row in _rows(Path(storage) / "service" / "audit"):
+        feedback = row.get("feedback")
+        if isinstance(feedback, dict) and "request_id" in feedback:
+            judged.setdefault(str(feedback["request_id"]), feedback)
         text = row.get("question")
         if isinstance(text, str) and text.strip() and row.get("knowledge_base") == knowledge_base:
             verdicts = row.get("verdicts") or {}
+            said = judged.get(str(row.get("request_id")), {})
             seen.setdefault(
                 " ".join(text.split()),
                 LoggedQuestion(
@@ -52,6 +62,8 @@ def logged_questions(
                     len(row.get("chunk_ids") or ()),
                     verdicts.get("confidence"),
                     verdicts.get("abstained"),
+                    said.get("rating"),
+                    said.get("comment"),
                 ),
             )
             if len(seen) == most:

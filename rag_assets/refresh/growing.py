@@ -73,7 +73,9 @@ def _from_log(pipeline: Pipeline, version: int) -> Iterator[Candidate]:
     live = LiveIndex(pipeline.storage)
     try:
         with live.read(version) as opened:
-            for question in logged_questions(pipeline.storage, pipeline.config.name):
+            logged = logged_questions(pipeline.storage, pipeline.config.name)
+            # What readers judged comes first: they know what they had hoped for.
+            for question in sorted(logged, key=lambda one: one.rating != "down"):
                 if question.failed(_CONFIDENT):
                     request = SearchRequest(question.text, 10, settings=pipeline.config.retrieval)
                     hits = search(opened, pipeline.encoder(), request)
@@ -84,8 +86,11 @@ def _from_log(pipeline: Pipeline, version: int) -> Iterator[Candidate]:
 
 
 def _log_origin(question: LoggedQuestion, version: int) -> dict[str, str]:
+    comment = f": {question.comment}" if question.comment else ""
     why = (
-        "nothing was found"
+        f"a reader judged it wrong{comment}"
+        if question.rating == "down"
+        else "nothing was found"
         if not question.found
         else "it was not answered"
         if question.abstained
@@ -145,5 +150,5 @@ def _scrubbed(candidate: Candidate) -> Candidate:
         candidate.relevant,
         clean,
         answer,
-        candidate.origin,
+        {name: redacted_text(value, _EVERYTHING) for name, value in candidate.origin.items()},
     )

@@ -124,13 +124,17 @@ class Asker:
         return arguments
 
     def _key(self, shelf: Shelf, question: Question, arguments: Mapping[str, Any]) -> CacheKey:
-        version = question.version or shelf.live_version()
+        versions, version = shelf.versions, question.version
+        live = versions.live()
+        if version in (None, live.version):
+            version, edition = live.version, live.manifest
+        else:
+            edition = versions.manifest_digest(version)
         said = [(turn["role"], turn["content"]) for turn in question.history]
         options = sorted(arguments.items())
         asked = (question.text, options, question.explain, said)
-        return CacheKey.of(
-            shelf.name, version, asked, shelf.config.llm.model, shelf.knowledge.prompt_version
-        )
+        written = (shelf.config.llm.model, shelf.knowledge.prompt_version)
+        return CacheKey.of(shelf.name, version, edition, asked, *written)
 
     def _cached(self, key: CacheKey, record: Record) -> Answer | None:
         if not self.cache.enabled:

@@ -16,16 +16,21 @@ from rag_assets.records import digest_of
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """Whose answer it is: the knowledge base, its version, and a digest of all the rest."""
+    """Whose answer it is: the knowledge base, its version, and a digest of all the rest.
+
+    edition: the digest of the version's manifest, which changes when a document is erased from it.
+    """
 
     knowledge_base: str
     index_version: int
+    edition: str
     rest: str
 
     @classmethod
-    def of(cls, knowledge_base: str, index_version: int, *rest: object) -> "CacheKey":
+    def of(cls, knowledge_base: str, index_version: int, edition: str, *rest: object) -> "CacheKey":
         """The key of a question asked of a version; each part of `rest` counts."""
-        return cls(knowledge_base, index_version, digest_of(*(repr(part) for part in rest)))
+        digest = digest_of(*(repr(part) for part in rest))
+        return cls(knowledge_base, index_version, edition, digest)
 
 
 class AnswerCache:
@@ -34,7 +39,7 @@ class AnswerCache:
     def __init__(self, config: CacheConfig) -> None:
         self._config = config
         self._answers: OrderedDict[CacheKey, tuple[float, Answer]] = OrderedDict()
-        self._live: dict[str, int] = {}
+        self._live: dict[str, tuple[int, str]] = {}
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -66,10 +71,10 @@ class AnswerCache:
             self._answers.popitem(last=False)
 
     def _forget_others(self, key: CacheKey) -> None:
-        """A promotion or rollback clears what the knowledge base answered before it."""
-        if self._live.get(key.knowledge_base) == key.index_version:
+        """A promotion, rollback or erasure clears what the knowledge base answered before it."""
+        if self._live.get(key.knowledge_base) == (key.index_version, key.edition):
             return
-        self._live[key.knowledge_base] = key.index_version
+        self._live[key.knowledge_base] = (key.index_version, key.edition)
         for held in list(self._answers):
             if held.knowledge_base == key.knowledge_base and held != key:
                 del self._answers[held]

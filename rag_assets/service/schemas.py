@@ -296,6 +296,7 @@ class AnswerOut(BaseModel):
     removed_links: int
     standalone_question: str | None
     passages: list[UsedPassageOut]
+    signals: dict[str, float]
     index_version: int
     model: str
     prompt_version: str

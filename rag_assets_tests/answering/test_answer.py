@@ -61,7 +61,7 @@ def test_a_stream_says_the_same_as_the_whole_answer(server, name):
     assert "".join(part.text for part in parts).replace(" .", ".").strip() == whole.text
     assert last.answer.citations == whole.citations
     assert "NOT_IN_KNOWLEDGE_BASE" not in "".join(part.text for part in parts)
-    assert ("first_text" in last.answer.timings) == (not whole.abstained)
+    assert last.answer.timings["first_text"] > 0
 
 
 def test_asynchronous_answers_are_the_same(server):

@@ -74,6 +74,21 @@ def test_from_the_log_and_chunks_to_the_eval_set(base: SmallBase) -> None:
     assert (statuses[first], statuses[third]) == ("accepted", "rejected")
 
 
+def test_what_a_reader_judged_wrong_comes_first(base: SmallBase) -> None:
+    log(base, ("Is there parking?", 0.9), ("Who cleans?", 0.2), ("Who cooks?", 0.3))
+    file = base.root / "store" / "service" / "audit" / "2026-11-20.jsonl"
+    asked, *others = [json.loads(line) for line in file.read_text().splitlines()]
+    said = {"request_id": "r1", "rating": "down", "comment": "ask bob@example.com"}
+    judged = {"request_id": "r2", "knowledge_base": "small", "feedback": said}
+    fine = {"request_id": "r4", "feedback": {"request_id": "r3", "rating": "up"}}
+    others[1]["request_id"] = "r3"
+    rows = [{**asked, "request_id": "r1"}, *others, judged, fine]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = run(base, "propose", "-n", "3", "--from", "log")["candidates"]
+    assert [c["query"] for c in found] == ["Is there parking?", "Who cleans?"]
+    assert found[0]["origin"]["why"] == "a reader judged it wrong: ask [EMAIL]"
+
+
 def test_review_asks_on_a_terminal(base: SmallBase) -> None:
     found = run(base, "propose", "-n", "3", "--from", "chunks")["candidates"]
     answered = CliRunner().invoke(

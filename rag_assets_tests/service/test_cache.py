@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from rag_assets.answering.base import Answer
 from rag_assets.config import CacheConfig
+from rag_assets.index.versions import Pointer
 from rag_assets.service.asking import Asker, Question
 from rag_assets.service.cache import AnswerCache, CacheKey
 from rag_assets.service.principals import Principal
@@ -17,22 +18,22 @@ def answer(version: int = 1, **changes: object) -> Answer:
 
 def test_every_part_of_a_key_counts() -> None:
     cache = AnswerCache(CacheConfig())
-    key = CacheKey.of("kb", 1, "question", ["hr"], None)
+    key = CacheKey.of("kb", 1, "e", "question", ["hr"], None)
     cache.get(key)
     cache.put(key, answer())
-    assert cache.get(CacheKey.of("kb", 1, "question", ["hr"], None)) == answer()
+    assert cache.get(CacheKey.of("kb", 1, "e", "question", ["hr"], None)) == answer()
     for other in (
-        CacheKey.of("kb", 1, "question", ["it"], None),
-        CacheKey.of("kb", 1, "question", None, ["hr"]),
-        CacheKey.of("kb", 1, "question?", ["hr"], None),
-        CacheKey.of("other", 1, "question", ["hr"], None),
+        CacheKey.of("kb", 1, "e", "question", ["it"], None),
+        CacheKey.of("kb", 1, "e", "question", None, ["hr"]),
+        CacheKey.of("kb", 1, "e", "question?", ["hr"], None),
+        CacheKey.of("other", 1, "e", "question", ["hr"], None),
     ):
         assert cache.get(other) is None
 
 
 def test_the_oldest_goes_first() -> None:
     cache = AnswerCache(CacheConfig(entries=2))
-    one, two, three = (CacheKey.of("kb", 1, number) for number in range(3))
+    one, two, three = (CacheKey.of("kb", 1, "e", number) for number in range(3))
     cache.get(one)
     cache.put(one, answer())
     cache.put(two, answer())
@@ -43,7 +44,11 @@ def test_the_oldest_goes_first() -> None:
 
 def test_another_version_clears_those_before_it() -> None:
     cache = AnswerCache(CacheConfig())
-    old, new, other = CacheKey.of("kb", 1, "q"), CacheKey.of("kb", 2, "q"), CacheKey.of("b", 1, "q")
+    old, new, other = (
+        CacheKey.of("kb", 1, "e", "q"),
+        CacheKey.of("kb", 2, "e", "q"),
+        CacheKey.of("b", 1, "e", "q"),
+    )
     for key in (old, other):
         cache.get(key)
         cache.put(key, answer())
@@ -55,7 +60,7 @@ def test_another_version_clears_those_before_it() -> None:
 
 def test_old_degraded_and_late_answers_are_not_kept() -> None:
     cache = AnswerCache(CacheConfig(seconds=1e-9))
-    key = CacheKey.of("kb", 1, "q")
+    key = CacheKey.of("kb", 1, "e", "q")
     cache.get(key)
     cache.put(key, answer())
     assert cache.get(key) is None
@@ -76,10 +81,19 @@ def test_who_may_read_differently_has_another_key(groups, asked):
         arguments = Question("q", groups=asked).arguments(Principal("p", "p", tuple(own)))
         shelf = SimpleNamespace(
             name="kb",
-            live_version=lambda: 1,
+            versions=SimpleNamespace(live=lambda: Pointer(1, None, "e")),
             config=SimpleNamespace(llm=SimpleNamespace(model="extractive")),
             knowledge=SimpleNamespace(prompt_version="1"),
         )
         keys.append(Asker._key(None, shelf, Question("q", groups=asked), arguments))
         readable.append(sorted(arguments["groups"]))
     assert (keys[0] == keys[1]) == (readable[0] == readable[1])
+
+
+def test_an_erasure_clears_a_version_that_keeps_its_number() -> None:
+    cache = AnswerCache(CacheConfig())
+    before, after = CacheKey.of("kb", 1, "e", "q"), CacheKey.of("kb", 1, "f", "q")
+    cache.get(before)
+    cache.put(before, answer())
+    assert cache.get(after) is None
+    assert cache.get(before) is None

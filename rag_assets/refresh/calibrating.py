@@ -1,0 +1,104 @@
+"""When and on what confidence is learnt: at a promotion, on a sample of the eval sets.
+
+A calibration is kept while the eval sets, the embedding model and the search settings are the same
+and the index has about the size it was learnt on, so that a refresh of little does not pay for it.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from rag_assets.answering.answer import Answerer
+from rag_assets.answering.calibration import Learnt, Sample, learn, load, save
+from rag_assets.answering.confidence import recipe_of
+from rag_assets.answering.extractive import Encode
+from rag_assets.config import LlmConfig
+from rag_assets.errors import RagError
+from rag_assets.evaluation.eval_set import EvalQuery
+from rag_assets.knowledge_base import KnowledgeBase
+from rag_assets.records import digest_of
+from rag_assets.refresh.judge import eval_sets
+from rag_assets.refresh.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+_QUERIES = 60  # asked twice each; more moves the AUROC by less than its interval
+_FEWEST = 20  # judged queries below which nobody is asked
+_DEEPER = 6  # passages looked at for each used, to have some left when the right ones are left out
+
+
+def calibrate_if_due(pipeline: Pipeline, version: int) -> Learnt | None:
+    """Learn if what was learnt does not hold any more; what holds now, or None.
+
+    Never fails a promotion: what goes wrong is logged, and answers say that they are uncalibrated.
+    """
+    try:
+        return calibrate(pipeline, version)
+    except RagError as error:
+        log.warning("confidence was not calibrated: %s", error)
+        return None
+
+
+def calibrate(pipeline: Pipeline, version: int, *, anew: bool = False) -> Learnt | None:
+    """What holds for a version; learnt now where it has to be, or `anew`."""
+    sets = eval_sets(pipeline, version)
+    queries = [query for one in sets for query in one.queries]
+    if sum(query.answerable for query in queries) < _FEWEST:
+        return None
+    manifest = pipeline.versions.manifest(version)
+    recipe = recipe_of(pipeline.config, manifest.model)
+    key = digest_of(recipe, *(one.content_hash for one in sets))
+    before = load(pipeline.storage)
+    if before and before.key == key and before.fits(recipe, manifest.chunks) and not anew:
+        return before
+    with KnowledgeBase(pipeline.config) as knowledge:
+        samples = list(_samples(knowledge, version, _sampled(queries), pipeline.encoder().encode))
+    calibration = learn(samples)
+    if calibration is None:
+        return None
+    learnt = Learnt(calibration, key, recipe, version, manifest.chunks)
+    save(pipeline.storage, learnt)
+    return learnt
+
+
+def _sampled(queries: Sequence[EvalQuery]) -> list[EvalQuery]:
+    """Unanswerable ones up to a third, chosen by their texts alone."""
+    ordered = sorted(queries, key=lambda query: digest_of(query.query))
+    unanswerable = [query for query in ordered if not query.answerable][: _QUERIES // 3]
+    answerable = [query for query in ordered if query.answerable]
+    return [*answerable[: _QUERIES - len(unanswerable)], *unanswerable]
+
+
+def _samples(
+    knowledge: KnowledgeBase, version: int, queries: Sequence[EvalQuery], encode: Encode
+) -> Iterator[Sample]:
+    """Answers of the built-in model, which costs nothing."""
+    answerer = Answerer(LlmConfig(), _Remembering(encode).encode)
+    k = knowledge.config.retrieval.k
+    for query in queries:
+        found = knowledge.search(query.query, _DEEPER * k, groups=query.groups, version=version)
+        variants = [(list(found), query.answerable, False)]
+        if query.answerable:
+            without = [hit for hit in found if hit.doc_id not in query.relevant]
+            variants.append((without, False, True))
+        for hits, known, made in variants:
+            answer = answerer.answer(query.query, hits, version, k)
+            cited = answer.citations[0].doc_id if answer.citations else None
+            right = known and cited in query.relevant
+            yield Sample(query.id + query.query, answer.signals, right, known, made)
+
+
+class _Remembering:
+    """An encoder that encodes no sentence twice; both variants of a query share most of theirs."""
+
+    def __init__(self, encode: Encode) -> None:
+        self._encode = encode
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 (n, dim), L2-normalised."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            self._vectors |= dict(zip(new, self._encode(new), strict=True))
+        return np.stack([self._vectors[text] for text in texts])
