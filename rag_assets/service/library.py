@@ -8,6 +8,7 @@ from functools import cached_property
 from os import PathLike
 from typing import Any
 
+from rag_assets.answering.calibration import load
 from rag_assets.answering.litellm_setup import load_litellm
 from rag_assets.answering.models import EXTRACTIVE
 from rag_assets.config import InboxConfig, KnowledgeBaseConfig, ServiceConfig, load_config
@@ -60,6 +61,13 @@ class Shelf:
             return dict(json.loads(path.read_bytes())["summary"])
         except FileNotFoundError:
             return {}
+
+    def confidence(self) -> dict[str, Any] | None:
+        """What was measured when confidence was learnt, and on which version; None if never."""
+        learnt = load(self.config.storage)
+        if learnt is None:
+            return None
+        return {"learnt_on_version": learnt.version, **learnt.calibration.figures}
 
     def version_rows(self) -> list[dict[str, Any]]:
         """Every kept version, newest first."""

@@ -364,6 +364,10 @@ class VersionsOut(BaseModel):
 
     knowledge_base: str
     live_version: int | None
+    confidence: Annotated[
+        dict[str, float | None] | None,
+        Field(description="Figures of what confidence was learnt from, on held-out halves."),
+    ]
     versions: list[VersionOut]
 
 

@@ -49,6 +49,16 @@ def asked(page: Browser, question: str = QUESTION) -> None:
     page.until("document.querySelector('.facts')")
 
 
+def test_a_follow_up_question_says_how_it_was_understood(page: Browser) -> None:
+    asked(page)
+    assert page.run("document.querySelector('.understood')") is None
+    page.press("/")
+    page.type("And where are they?")
+    page.press("Enter")
+    page.until("document.querySelector('.understood')")
+    assert page.text(".understood") == f"Understood as: {QUESTION} And where are they?"
+
+
 def test_a_question_is_answered_with_numbered_sources(page: Browser, ask: httpx.Client) -> None:
     answer = ask.post("/v1/answer", json={"question": QUESTION}).json()
     asked(page)

@@ -32,7 +32,13 @@ async def versions(
     except IndexNotReady:
         live = None
     rows = await asyncio.to_thread(shelf.version_rows)
-    return JSONResponse({"knowledge_base": shelf.name, "live_version": live, "versions": rows})
+    body = {
+        "knowledge_base": shelf.name,
+        "live_version": live,
+        "confidence": await asyncio.to_thread(shelf.confidence),
+        "versions": rows,
+    }
+    return JSONResponse(body)
 
 
 @router.get("/healthz", response_model=HealthOut, summary="Is the process up?")
