@@ -58,6 +58,11 @@ class Comparison:
         return self.unchanged.height + self.to_fetch.height
 
 
+_UNREADABLE = "unreadable: "  # how the problem of a document begins that was listed, not fetched
+LISTED_PROBLEM = pl.when(~pl.col("problem").str.starts_with(_UNREADABLE)).then("problem")
+"""The problem that the listing told, null where only a fetch failed."""
+
+
 def list_source(config: SourceConfig, source: Source) -> pl.DataFrame:
     """The complete listing of a source as a `LISTING` frame, in order of doc_id.
 
@@ -111,7 +116,8 @@ def compare(
 
     audit: distrust every token and fetch everything.
     """
-    known = previous.filter(pl.col("content_hash").is_not_null() | pl.col("problem").is_not_null())
+    # What could not be fetched is tried again; what the listing itself calls a problem is known.
+    known = previous.filter(pl.col("content_hash").is_not_null() | LISTED_PROBLEM.is_not_null())
     same = listing.join(known, on=["doc_id", "token", "size"], how="semi", nulls_equal=True)
     unchanged = same.clear() if audit else same
     to_fetch = listing.join(unchanged.select("doc_id"), on="doc_id", how="anti")
@@ -182,7 +188,7 @@ def _fetch(row: dict, source: Source, lake: Lake) -> dict:
     try:
         data = source.fetch(_entry(row))
     except (OSError, SourceError) as error:
-        return {**row, "content_hash": None, "problem": f"unreadable: {error}"}
+        return {**row, "content_hash": None, "problem": f"{_UNREADABLE}{error}"}
     return {**row, "content_hash": lake.put_bytes(data)}
 
 

@@ -16,7 +16,7 @@ from upath import UPath
 from rag_assets.config import SourceConfig
 from rag_assets.records import digest_of
 from rag_assets.sources.base import Changes, ChangeSource, Source
-from rag_assets.sources.collect import LISTING, Comparison, list_source, listed_rows
+from rag_assets.sources.collect import LISTED_PROBLEM, LISTING, Comparison, list_source, listed_rows
 
 _IDENTITY = ["doc_id", "token", "digest", "attributes", "held", "problem"]
 
@@ -126,7 +126,7 @@ def _with(config: SourceConfig, previous: pl.DataFrame, changes: Changes) -> pl.
     stay = previous.filter(~pl.col("held"))
     if named:
         stay = stay.filter(~pl.col("doc_id").is_in(named))
-    listing = stay.select(LISTING.names())
+    listing = stay.with_columns(LISTED_PROBLEM).select(LISTING.names())
     if changes.entries:
         fresh = listed_rows(config, changes.entries)
         listing = pl.concat([listing, fresh]).sort("doc_id")
