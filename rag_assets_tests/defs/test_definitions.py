@@ -28,6 +28,7 @@ DRIFT = {
     "query_mix",
     "embedding_shift",
     "top_takeover",
+    "index_poisoning",
 }
 
 
