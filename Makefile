@@ -38,11 +38,14 @@ dev: $(VENV)/.core
 		test -e "$$DAGSTER_HOME/dagster.yaml" || cp dagster.yaml "$$DAGSTER_HOME/"; \
 		exec $(BIN)/dagster dev -w workspace.yaml -p 3000'
 
+# Files of tests side by side: most of their time is waiting.
+PARALLEL ?= -n logical --dist loadfile
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest -m "not full" $(PARALLEL)
 
 test-full: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

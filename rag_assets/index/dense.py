@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag_assets.errors import StorageError
+from rag_assets.index.vectors import clear_unused
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -146,6 +147,7 @@ class DenseIndex:
         again.count()
         again._set_sync_threshold(_SYNC_THRESHOLD)
         again.close()
+        clear_unused(self.directory)
 
     def _set_sync_threshold(self, rows: int) -> None:
         self._collection.modify(configuration={"hnsw": {"sync_threshold": rows}})

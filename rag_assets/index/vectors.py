@@ -10,6 +10,7 @@ header.bin = int32 format version, then uint64 offset of level 0, capacity, elem
 record, offset of the label in a record, offset of the vector in a record; the rest is not used.
 """
 
+import os
 import pickle
 import struct
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from rag_assets.errors import StorageError
 
 _HEADER = struct.Struct("<i6Q")
 _FORMAT = 1
+_LENGTH_BYTES = 4  # of a record in length.bin
 _BLOCK = 4096  # rows copied out of the file at a time: 6 MB, which stays in the cache
 
 
@@ -104,3 +106,22 @@ class SealedVectors:
         """The stored vectors of these chunks: float32 (chunks, dim); all must be held."""
         rows = [self._row_of[chunk_id] for chunk_id in chunk_ids]
         return np.asarray(self._records["vector"][np.asarray(rows, np.int64)])
+
+
+def clear_unused(chroma: Path) -> None:
+    """Overwrite the records that a persisted index has room for and does not use.
+
+    They are written out of memory as it was: with what happened to lie there, such as the vectors
+    of a document that was erased since.
+    """
+    for header in chroma.glob("*/header.bin"):
+        version, _, _, count, size, _, _ = _HEADER.unpack(header.read_bytes()[: _HEADER.size])
+        if version != _FORMAT:
+            continue
+        for name, record in (("data_level0.bin", size), ("length.bin", _LENGTH_BYTES)):
+            with (header.parent / name).open("r+b") as file:
+                used = count * record
+                unused = file.seek(0, os.SEEK_END) - used
+                if unused > 0:
+                    file.seek(used)
+                    file.write(bytes(unused))

@@ -1,4 +1,5 @@
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,3 +78,20 @@ def test_another_dimension_is_refused(sealed):
     directory, space = sealed
     with pytest.raises(StorageError, match="not an HNSW file of format 1 and 17 dimensions"):
         SealedVectors.open(directory, space, 17)
+
+
+def test_nothing_of_the_memory_around_it_is_written_with_an_index(tmp_path: Path) -> None:
+    secret = np.full((400, 8), 7.25, np.float32)
+    other = DenseIndex.create(tmp_path / "other", "cosine")
+    other.add([f"secret{i}" for i in range(400)], secret)
+    other.seal()
+    index = DenseIndex.create(tmp_path / "chroma", "cosine")
+    index.add(["a", "b", "c"], np.eye(3, 8, dtype=np.float32))
+    index.seal()
+    [records] = (tmp_path / "chroma").glob("*/data_level0.bin")
+    size = len(records.read_bytes()) // 100  # room for a hundred records
+    assert not any(records.read_bytes()[3 * size :])
+    assert not any((records.parent / "length.bin").read_bytes()[3 * 4 :])
+    again = DenseIndex.open(tmp_path / "chroma", "cosine")
+    assert again.query(np.eye(3, 8, dtype=np.float32)[1], 1)[0][0] == "b"
+    again.close()

@@ -116,6 +116,6 @@ def test_upkeep_waits_for_a_refresh_and_then_gives_up(
     config = small.configure()
     os.makedirs(config.storage, exist_ok=True)
     waiting = Pipeline(config)
-    monkeypatch.setattr(waiting, "refreshing", lambda: Pipeline.refreshing(waiting, timeout=0.1))
+    monkeypatch.setattr(waiting, "_locked", lambda: Pipeline._locked(waiting, timeout=0.1))
     with Pipeline(config).refreshing(), pytest.raises(Busy):
         keep_up(waiting)

@@ -29,6 +29,7 @@ def test_search_is_that_of_the_knowledge_base(ask: httpx.Client, built) -> None:
         "source": "docs",
         "title": hits[0].title,
         "heading": list(hits[0].heading),
+        "page": hits[0].page,
         "start": hits[0].start,
         "end": hits[0].end,
         "text": hits[0].text,
