@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rag_assets.retrieval.products import serial_products
+
 
 @dataclass
 class Shown:
@@ -50,7 +52,7 @@ def _collapsed(
     cosine: float,
 ) -> list[Shown]:
     matrix = np.stack([vectors[place] for place in ranked])
-    same = matrix @ matrix.T >= cosine
+    same = serial_products(matrix, matrix) >= cosine
     shown: list[tuple[int, Shown]] = []
     for rank, place in enumerate(ranked):
         for other, item in shown:

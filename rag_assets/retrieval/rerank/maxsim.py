@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rag_assets.retrieval.products import serial_products
+
 _POWER = 3
-_SERIAL = 262_144  # multiply-adds up to which OpenBLAS stays on one thread
 
 
 def token_likeness(
@@ -26,17 +27,6 @@ def token_likeness(
     every = np.concatenate(passages).astype(np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", every, every))
     starts = np.cumsum([0, *lengths[:-1]])
-    similar = _products(question, every) / np.maximum(norms, 1e-12)
+    similar = serial_products(question, every) / np.maximum(norms, 1e-12)
     best = np.maximum.reduceat(similar, starts, axis=1)
     return np.einsum("i,ij->j", weights, np.maximum(best, 0.0) ** _POWER) / weights.sum()
-
-
-def _products(question: np.ndarray, every: np.ndarray) -> np.ndarray:
-    """question @ every.T in blocks that BLAS does not spread over threads.
-
-    The whole takes 1 ms either way on idle cores, but on busy ones the threads of BLAS wait for
-    each other: 34 ms against 2.
-    """
-    rows = max(1, _SERIAL // max(1, question.size))
-    parts = [question @ every[at : at + rows].T for at in range(0, len(every), rows)]
-    return np.concatenate(parts, axis=1)
