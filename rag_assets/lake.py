@@ -172,7 +172,7 @@ class Lake:
     def put_bytes(self, data: bytes) -> str:
         """Keep bytes; returns their sha256 in hex.
 
-        Not fsynced: bytes are verified when read and can be fetched from their source again.
+        Not fsynced: bytes are verified before they are parsed, and their source has them still.
         """
         name = hashlib.sha256(data).hexdigest()
         path = self.blob_path(name)
@@ -191,13 +191,20 @@ class Lake:
         """Where bytes of this hash are or would be."""
         return self.root / "blobs" / content_hash[:2] / content_hash[2:]
 
-    def get_bytes(self, content_hash: str) -> bytes | None:
-        """The bytes of this hash; None when they are absent or no longer what they were."""
+    def holds_bytes(self, content_hash: str) -> bool:
+        """Whether the bytes of this hash are here; damaged ones are removed, to be kept anew."""
+        path = self.blob_path(content_hash)
         try:
-            data = self.blob_path(content_hash).read_bytes()
+            with path.open("rb") as stream:
+                digest = hashlib.sha256()
+                while part := stream.read(1 << 20):
+                    digest.update(part)
         except FileNotFoundError:
-            return None
-        return data if hashlib.sha256(data).hexdigest() == content_hash else None
+            return False
+        whole = digest.hexdigest() == content_hash
+        if not whole:
+            path.unlink(missing_ok=True)
+        return whole
 
     def sweep(self) -> None:
         """Remove what killed writers left behind. Nobody else may write meanwhile."""

@@ -94,6 +94,8 @@ def made_of(raw: pl.DataFrame, sources: Iterable[SourceConfig]) -> pl.Expr:
     return pl.concat_str(first, pl.lit("-"), "digest")
 
 
+_BYTES_LOST = "its raw bytes are lost or damaged; run `rag-assets refresh --full` to read it again"
+
 MADE_OF = pl.col("fingerprint").str.split("-").list.head(2).list.join("-")
 """The part of a document's fingerprint that `made_of` gives; what is left out of it follows."""
 
@@ -112,6 +114,7 @@ def clean_documents(
     cannot be parsed becomes a quarantined row: `problem` set, no text. Partitions outside this run
     whose documents have to be cleaned anew are recorded (`measured.Measured.behind`).
     """
+    previous = previous.filter(pl.col("problem").ne_missing(f"unreadable: {_BYTES_LOST}"))
     policies = {source.name: source for source in sources}
     inputs = raw.with_columns(made=made_of(raw, sources))
     known = previous.with_columns(made=MADE_OF)
@@ -336,9 +339,8 @@ def _parsed(missing: pl.DataFrame, lake: Lake) -> Iterator[tuple[str, Parsed | P
     ).iter_rows():
         if problem:
             yield doc_id, Problem("unreadable", problem, 0.0)
-        elif not lake.blob_path(content_hash).exists():
-            message = "its raw bytes are gone from the lake; run `rag-assets refresh --full`"
-            yield doc_id, Problem("unreadable", message, 0.0)
+        elif not lake.holds_bytes(content_hash):
+            yield doc_id, Problem("unreadable", _BYTES_LOST, 0.0)
         else:
             path = Path(str(lake.blob_path(content_hash)))
             tasks.append(ParseTask(task_id=doc_id, path=path, data=None, name=name))

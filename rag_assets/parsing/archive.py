@@ -15,7 +15,7 @@ from typing import IO
 
 from rag_assets.parsing.base import Parsed, Unparseable
 from rag_assets.parsing.building import TextBuilder
-from rag_assets.parsing.containers import LARGEST, check_sizes, read_member
+from rag_assets.parsing.containers import BROKEN_ZIP, LARGEST, check_sizes, read_member
 from rag_assets.parsing.members import described, write_members
 
 MOST_MEMBERS = 10_000
@@ -31,7 +31,7 @@ def parse_zip(data: bytes, name: str) -> Parsed:
     """The members of a zip archive."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except BROKEN_ZIP as error:
         raise Unparseable("damaged", f"it is not readable as a zip archive: {error}") from error
     members = [info for info in archive.infolist() if is_document(info.filename)]
     check_count(len(members))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # densest real sheets (repeated rows) pack 100 : 1, deflate's limit is 1,032 : 1.
 LARGEST = 512 << 20
 _TIGHTEST = 250
+# What opening a zip file may raise; a RuntimeError where it needs what zipfile cannot do.
+BROKEN_ZIP = (zipfile.BadZipFile, OSError, ValueError, RuntimeError)
 
 _DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 _DUBLIN_TERMS = "{http://purl.org/dc/terms/}"
@@ -27,7 +29,7 @@ class Container:
     def __init__(self, data: bytes) -> None:
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(data))
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except BROKEN_ZIP as error:
             raise Unparseable("damaged", f"its zip container is broken: {error}") from error
         self.members = {info.filename: info for info in self._archive.infolist()}
         check_sizes(list(self.members.values()))
@@ -62,9 +64,7 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         with archive.open(info) as file:
             return file.read(info.file_size + 1)
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
-        raise Unparseable("damaged", f"{info.filename!r} in it is broken: {error}") from error
-    except Exception as error:  # zlib.error, lzma.LZMAError and the like
+    except Exception as error:  # also zlib.error, lzma.LZMAError and the like
         raise Unparseable("damaged", f"{info.filename!r} in it is broken: {error}") from error
 
 

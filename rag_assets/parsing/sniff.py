@@ -7,6 +7,7 @@ import zipfile
 
 from rag_assets.parsing.base import Unparseable
 from rag_assets.parsing.code import language_of
+from rag_assets.parsing.containers import BROKEN_ZIP
 from rag_assets.parsing.decoding import beginning, decode, is_text
 
 OFFICE = "application/vnd.openxmlformats-officedocument."
@@ -99,7 +100,7 @@ def _zip_type(data: bytes) -> str:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = set(archive.namelist())
             declared = _declared(archive) if "mimetype" in names else ""
-    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError) as error:
+    except BROKEN_ZIP as error:
         raise Unparseable("damaged", f"its zip container is broken: {error}") from error
     if declared:
         return declared

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rag_assets.answering.base import Answer
 from rag_assets.evaluation.answer_metrics import Answered, AnswerReport, Quote
@@ -41,14 +40,6 @@ def evaluate_answers(pipeline: Pipeline, version: int) -> AnswerReport:
     report = AnswerReport(version, pipeline.config.llm.model, tuple(answers))
     write_atomically(_path(pipeline, version), json.dumps(report.as_json(), indent=1).encode())
     return report
-
-
-def stored_answers(pipeline: Pipeline, version: int) -> dict[str, Any] | None:
-    """The kept report of a version's answers, or None."""
-    try:
-        return dict(json.loads(_path(pipeline, version).read_bytes()))
-    except FileNotFoundError:
-        return None
 
 
 def _path(pipeline: Pipeline, version: int) -> Path:

@@ -43,11 +43,6 @@ class RefreshPlan:
         """Whether there is nothing to do."""
         return not self.partitions
 
-    def covering(self, every: list[str]) -> list[str]:
-        """The smallest run of consecutive partitions of `every` that covers the due ones."""
-        places = [every.index(partition) for partition in self.partitions]
-        return every[min(places) : max(places) + 1] if places else []
-
 
 def plan_refresh(pipeline: Pipeline, options: Options | None = None) -> RefreshPlan:
     """List the sources and compare every stage with the one before it."""

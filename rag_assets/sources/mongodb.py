@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from rag_assets.config import MongodbConfig
 from rag_assets.errors import SourceError
-from rag_assets.sources.base import Changes, Entry
 from rag_assets.sources.fields import scalar_of, text_at, value_at
+from rag_assets.sources.followed import FollowedSource
 from rag_assets.sources.kept import Event, Kept
 
 if TYPE_CHECKING:
@@ -53,30 +53,12 @@ class _Position:
         return cls(json_util.loads(said["token"]), said["count"])
 
 
-class MongodbSource:
+class MongodbSource(FollowedSource):
     """Documents by their _id."""
 
     def __init__(self, config: MongodbConfig) -> None:
         self._config = config
-        self._kept = Kept(config.path, config.name)
-
-    def scan(self) -> Iterator[Entry]:
-        """Every document, after taking in what changed. Raises: SourceError."""
-        self._catch_up()
-        return self._kept.entries()
-
-    def changes(self, cursor: str | None) -> Changes:
-        """What changed since a cursor. Raises: SourceError."""
-        self._catch_up()
-        return self._kept.changes(cursor)
-
-    def forget(self, key: str) -> bool:
-        """Remove what is kept of a document."""
-        return self._kept.forget(key)
-
-    def fetch(self, entry: Entry) -> bytes:
-        """The text of a document as it was last taken in. Raises: SourceError when it is gone."""
-        return self._kept.read(entry.key) or b""
+        super().__init__(Kept(config.path, config.name))
 
     def _catch_up(self) -> None:
         from pymongo.errors import OperationFailure

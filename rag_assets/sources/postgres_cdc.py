@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from rag_assets.config import PostgresCdcConfig
 from rag_assets.errors import SourceError
-from rag_assets.sources.base import Changes, Entry
 from rag_assets.sources.fields import scalar_of, text_at, written
+from rag_assets.sources.followed import FollowedSource
 from rag_assets.sources.kept import Event, Kept
 from rag_assets.sources.pgoutput import (
     UNCHANGED,
@@ -47,32 +47,14 @@ class _Slot:
     offset: int
 
 
-class PostgresCdcSource:
+class PostgresCdcSource(FollowedSource):
     """Rows by the values of their id column."""
 
     def __init__(self, config: PostgresCdcConfig) -> None:
         self._config = config
-        self._kept = Kept(config.path, config.name)
+        super().__init__(Kept(config.path, config.name))
         self._slot = config.slot or f"rag_{config.name}".replace("-", "_")
         self._publication = config.publication or self._slot
-
-    def scan(self) -> Iterator[Entry]:
-        """Every row, after taking in what changed. Raises: SourceError."""
-        self._catch_up()
-        return self._kept.entries()
-
-    def changes(self, cursor: str | None) -> Changes:
-        """What changed since a cursor. Raises: SourceError."""
-        self._catch_up()
-        return self._kept.changes(cursor)
-
-    def forget(self, key: str) -> bool:
-        """Remove what is kept of a document."""
-        return self._kept.forget(key)
-
-    def fetch(self, entry: Entry) -> bytes:
-        """The text of a row as it was last taken in. Raises: SourceError when it is deleted."""
-        return self._kept.read(entry.key) or b""
 
     def _catch_up(self) -> None:
         with self._kept.reading(), self._connected() as base:

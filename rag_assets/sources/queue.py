@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from rag_assets.config import QueueConfig
 from rag_assets.errors import SourceError
-from rag_assets.sources.base import Changes, Entry
+from rag_assets.sources.followed import FollowedSource
 from rag_assets.sources.kept import Event, Kept
 from rag_assets.sources.message import event_of
 
@@ -36,33 +36,12 @@ class _Message:
     body: bytes
 
 
-class QueueSource:
+class QueueSource(FollowedSource):
     """Documents by the ids that messages give them."""
 
     def __init__(self, config: QueueConfig) -> None:
         self._config = config
-        self._kept = Kept(config.path, config.name)
-
-    def scan(self) -> Iterator[Entry]:
-        """Every document that messages brought and none deleted, after taking in what waits.
-
-        Raises: SourceError when the server cannot be asked.
-        """
-        self._catch_up()
-        return self._kept.entries()
-
-    def changes(self, cursor: str | None) -> Changes:
-        """What changed since a cursor, after taking in what waits. Raises: SourceError."""
-        self._catch_up()
-        return self._kept.changes(cursor)
-
-    def forget(self, key: str) -> bool:
-        """Remove what is kept of a document."""
-        return self._kept.forget(key)
-
-    def fetch(self, entry: Entry) -> bytes:
-        """The newest bytes of a document. Raises: SourceError when it is deleted."""
-        return self._kept.read(entry.key) or b""
+        super().__init__(Kept(config.path, config.name))
 
     def _catch_up(self) -> None:
         deadline = time.monotonic() + self._config.seconds

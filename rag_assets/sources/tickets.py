@@ -4,14 +4,14 @@ The export gives every ticket that changed since a cursor, deleted ones too. Tic
 behind them are kept in one transaction; comments are read when a ticket's text is asked for.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from rag_assets.config import TicketsConfig
 from rag_assets.sources.api import JsonApi, basic
-from rag_assets.sources.base import Changes, Entry
+from rag_assets.sources.base import Entry
 from rag_assets.sources.fields import value_at
+from rag_assets.sources.followed import FollowedSource
 from rag_assets.sources.http import HttpClient
 from rag_assets.sources.kept import Event, Kept
 
@@ -19,7 +19,7 @@ _POSITION = "tickets"
 _GONE = {"deleted", "scrubbed"}
 
 
-class TicketsSource:
+class TicketsSource(FollowedSource):
     """Tickets by their number."""
 
     def __init__(self, config: TicketsConfig, client: HttpClient | None = None) -> None:
@@ -29,21 +29,7 @@ class TicketsSource:
         )
         client = client or HttpClient(config.http, secrets=[config.token])
         self._api = JsonApi(config.name, config.url, client, {"Authorization": credentials})
-        self._kept = Kept(config.path, config.name)
-
-    def scan(self) -> Iterator[Entry]:
-        """Every ticket that is not deleted. Raises: SourceError when the export breaks off."""
-        self._catch_up()
-        return self._kept.entries()
-
-    def changes(self, cursor: str | None) -> Changes:
-        """What changed since a cursor. Raises: SourceError."""
-        self._catch_up()
-        return self._kept.changes(cursor)
-
-    def forget(self, key: str) -> bool:
-        """Remove what is kept of a document."""
-        return self._kept.forget(key)
+        super().__init__(Kept(config.path, config.name))
 
     def fetch(self, entry: Entry) -> bytes:
         """A ticket with its comments as markdown. Raises: SourceError."""

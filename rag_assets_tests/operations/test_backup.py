@@ -99,7 +99,7 @@ def test_a_damaged_a_cut_off_and_a_foreign_file_are_refused_and_leave_nothing(
     broken = tmp_path / "broken.tar"
     target = tmp_path / "target"
     for content, said in (
-        (data[:place] + b"XXXX" + data[place + 4 :], "manifest.parquet is not what"),
+        (data[:place] + bytes(4) + data[place + 4 :], "manifest.parquet is not what"),
         (data[: len(data) // 2], "no whole backup"),
         (b"x" * 20_000, "no whole backup"),
     ):

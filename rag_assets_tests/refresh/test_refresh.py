@@ -244,3 +244,25 @@ def test_a_full_refresh_reads_everything_again_and_changes_nothing(filled: Small
     receipt = filled.refresh(full=True)
     assert counts(receipt) == (8, 8, 0, 0, 0, 0, 0)
     assert receipt["live_version"] == 1
+
+
+def test_damaged_raw_bytes_are_never_parsed_and_a_full_refresh_brings_them_back(
+    small: SmallBase,
+) -> None:
+    small.fill(3)
+    small.refresh()
+    lake = Pipeline(small.configure()).lake
+    raw = lake.read("raw_documents", lake.partitions("raw_documents"))
+    damaged, gone = raw["content_hash"][:2]
+    lake.blob_path(damaged).write_bytes(b"torn")
+    lake.blob_path(gone).unlink()
+    for partition in lake.partitions("documents"):
+        lake.remove("documents", partition)  # as another parser would: everything is parsed again
+    broken = small.refresh()
+    assert broken["documents"]["quarantined"] == 2
+    assert all("lost or damaged" in row["problem"] for row in broken["quarantined"])
+    mended = small.refresh(full=True)
+    assert mended["documents"]["quarantined"] == 0
+    assert mended["embeddings"]["computed"] == 0
+    assert lake.holds_bytes(damaged)
+    assert lake.holds_bytes(gone)
