@@ -34,7 +34,7 @@ _DAY = 86_400.0
 
 @dataclass
 class Scores:
-    """Candidates with their signals. `ids` are in no order; every array is aligned with it."""
+    """Candidates with their signals. `ids` ascend, and every array is aligned with them."""
 
     ids: list[str]
     raw: dict[str, np.ndarray]
@@ -47,8 +47,7 @@ class Scores:
 
     def best_first(self) -> list[int]:
         """Places of the candidates by score; equal scores by chunk id, never by luck."""
-        total = self.total
-        return sorted(range(len(self.ids)), key=lambda place: (-total[place], self.ids[place]))
+        return np.argsort(-self.total, kind="stable").tolist()
 
     def of(self, place: int) -> tuple[dict[str, float], dict[str, float]]:
         """(signals, parts) of one candidate; signals that do not know it are left out."""
@@ -62,8 +61,9 @@ class Scores:
 
 def score_one_leg(name: str, leg: Sequence[tuple[str, float]]) -> Scores:
     """A single leg ranks by its own scores."""
-    values = np.array([score for _, score in leg], np.float64)
-    return Scores([chunk_id for chunk_id, _ in leg], {name: values}, {name: values})
+    found = sorted(leg)
+    values = np.array([score for _, score in found], np.float64)
+    return Scores([chunk_id for chunk_id, _ in found], {name: values}, {name: values})
 
 
 def score_hybrid(
@@ -123,7 +123,7 @@ def needs_passages(request: SearchRequest) -> bool:
 def _fused(candidates: Candidates, weights: Weights, fusion: str) -> Scores:
     """Both legs, brought to comparable sizes; a candidate that a leg lacks gets its lowest."""
     legs = {"dense": candidates.dense, "lexical": candidates.lexical}
-    ids = list(dict.fromkeys(chunk_id for leg in legs.values() for chunk_id, _ in leg))
+    ids = sorted({chunk_id for leg in legs.values() for chunk_id, _ in leg})
     scores = Scores(ids, {}, {})
     for name, leg in legs.items():
         found = dict(leg)
