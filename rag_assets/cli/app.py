@@ -10,12 +10,35 @@ from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperGroup
 
 from rag_assets.errors import RagError
 
 P = ParamSpec("P")
 
+_PANELS = {
+    "Build": ("init", "refresh", "watch", "versions", "rollback"),
+    "Ask": ("search", "ask", "serve", "mcp"),
+    "Measure": ("evaluate", "drift", "sweep", "evalset"),
+    "Look inside": ("doctor", "explain", "quarantine", "duplicates", "reconcile"),
+    "Look after": (
+        *("costs", "upkeep", "backup", "restore", "forget", "keys", "audit"),
+        *("metrics", "exporter"),
+    ),
+}
+_ORDER = [name for names in _PANELS.values() for name in names]
+
+
+class _Ordered(TyperGroup):
+    """Commands in the order in which a person meets them, not in that of the files."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+
 app = typer.Typer(
+    cls=_Ordered,
     name="rag-assets",
     help="Keep a RAG knowledge base fresh, measured and safe.",
     no_args_is_help=True,
@@ -44,6 +67,11 @@ def note(text: str) -> None:
 def print_json(value: object) -> None:
     """The one JSON object of a command."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def panel(name: str) -> str | None:
+    """The heading under which `--help` lists a command."""
+    return next((title for title, names in _PANELS.items() if name in names), None)
 
 
 def command(
@@ -81,7 +109,8 @@ def command(
                 )
                 raise typer.Exit(1) from error
 
-        parent.command(name, **settings)(run)
+        title = panel(name) if parent is app else None
+        parent.command(name, rich_help_panel=title, **settings)(run)
         return run
 
     return register

@@ -12,6 +12,7 @@ from rag_assets.cli.app import (
     app,
     command,
     note,
+    panel,
     print_json,
     say,
 )
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rag_assets.evaluation.candidates import Candidate
 
 evalset_app = typer.Typer(help="Grow the eval set: drafts, and a person's yes or no.")
-app.add_typer(evalset_app, name="evalset")
+app.add_typer(evalset_app, name="evalset", rich_help_panel=panel("evalset"))
 
 From = Literal["all", "chunks", "log"]
 SetOption = Annotated[

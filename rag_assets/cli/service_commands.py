@@ -15,6 +15,7 @@ from rag_assets.cli.app import (
     app,
     command,
     note,
+    panel,
     print_json,
     say,
 )
@@ -23,8 +24,8 @@ from rag_assets.errors import ConfigError, StorageError
 
 keys_app = typer.Typer(help="API keys of the HTTP service.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit log of the HTTP service.", no_args_is_help=True)
-app.add_typer(keys_app, name="keys")
-app.add_typer(audit_app, name="audit")
+app.add_typer(keys_app, name="keys", rich_help_panel=panel("keys"))
+app.add_typer(audit_app, name="audit", rich_help_panel=panel("audit"))
 
 AlsoOption = Annotated[
     list[Path] | None,

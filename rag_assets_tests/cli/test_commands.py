@@ -10,11 +10,14 @@ from typer.testing import CliRunner, Result
 
 from rag_assets.cli import app as application
 from rag_assets.cli import (  # noqa: F401
+    erase_commands,
     evalset_commands,
     evaluation_commands,
     inspect_commands,
+    operations_commands,
     query_commands,
     refresh_commands,
+    service_commands,
 )
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
 
@@ -276,3 +279,10 @@ def test_odd_documents_lose_nothing(small: SmallBase) -> None:
         hits = reply("search", query, "--config", small.path)["hits"]
         assert doc_id in {hit["doc_id"] for hit in hits}
         assert not any("\ufffd" in hit["text"] for hit in hits)
+
+
+def test_help_lists_every_command_under_a_heading() -> None:
+    found = CliRunner().invoke(application.app, ["--help"])
+    assert found.exit_code == 0
+    assert "Commands" not in found.output  # where a command without a heading would stand
+    assert found.output.index(" init ") < found.output.index(" ask ") < found.output.index(" keys ")
