@@ -1,6 +1,6 @@
 """Sources behind web servers: sites, feeds, REST APIs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -80,6 +80,8 @@ class RestConfig(SourceConfig):
     "{subject}: {user.name}". deleted: field → values that mark a record as deleted.
     """
 
+    paged: ClassVar[bool] = True
+
     type: Literal["rest"]
     url: Annotated[str, Field(pattern="^https?://")]
     params: dict[str, str | int] = {}
@@ -99,8 +101,10 @@ class RestConfig(SourceConfig):
 class NotionConfig(SourceConfig):
     """The pages that a Notion integration can see."""
 
+    paged: ClassVar[bool] = True
+
     type: Literal["notion"]
-    token: Annotated[str, Field(min_length=1)]
+    token: Annotated[str, Field(min_length=1, repr=False)]
     url: Annotated[str, Field(pattern="^https?://")] = "https://api.notion.com"
     every: Annotated[float, Field(ge=0)] = 60.0
     http: HttpSettings = HttpSettings(interval=0.34)  # three requests a second are allowed

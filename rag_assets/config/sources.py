@@ -1,6 +1,6 @@
 """Sources of the knowledge base's own network: files, tables, pushed documents."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -43,6 +43,11 @@ class SourceConfig(Section):
     sensor at the source; a refresh by hand looks at once. sweep_hours: how long a source that tells
     its changes is believed before everything is listed again.
     """
+
+    may_be_empty: ClassVar[bool] = False
+    """Whether having no documents is in order: those that events bring may not have come yet."""
+    paged: ClassVar[bool] = False
+    """Whether it is listed in pages while others write, so that one listing may miss a document."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     category: str | None = None
@@ -102,6 +107,8 @@ class InboxConfig(KeptSource):
 
     A caller deletes one by one and on purpose, so the guard is off unless it is set.
     """
+
+    may_be_empty: ClassVar[bool] = True
 
     type: Literal["inbox"]
     delete_guard: Fraction = 1.0

@@ -1,6 +1,6 @@
 """Sources that bring events: queues and change streams of databases."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ SecretUrl = Annotated[str, Field(min_length=1, repr=False)]
 class EventSource(KeptSource):
     """A source whose events are kept in `path`. What is deleted was deleted on purpose, one by one,
     so the guard is off unless it is set."""
+
+    may_be_empty: ClassVar[bool] = True
 
     delete_guard: Fraction = 1.0
     every: Annotated[float, Field(ge=0)] = 1.0

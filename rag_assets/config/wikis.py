@@ -1,6 +1,6 @@
 """Sources behind an account: wikis, trackers, repositories, help desks, chats."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,8 @@ class AtlassianConfig(SourceConfig):
     user: the account's address in the cloud, where `token` is an API token; without one `token` is
     a personal access token of a Data Center installation. attachments: files too, as documents.
     """
+
+    paged: ClassVar[bool] = True
 
     url: HttpUrl
     user: str = ""
@@ -60,6 +62,8 @@ class GithubConfig(KeptSource):
     those of an Enterprise server where it is not github.com.
     """
 
+    paged: ClassVar[bool] = True
+
     type: Literal["github"]
     repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     ref: str = ""
@@ -89,6 +93,8 @@ class TicketsConfig(KeptSource):
     tickets count. private_comments: notes that only agents see, too.
     """
 
+    may_be_empty: ClassVar[bool] = True
+
     type: Literal["tickets"]
     url: HttpUrl
     user: str = ""
@@ -106,6 +112,8 @@ class TelegramConfig(KeptSource):
     exports: result.json files of the desktop application. token: the bot's. chats: ids or names
     whose messages count; a bot is written to by anybody, so a token needs them.
     """
+
+    may_be_empty: ClassVar[bool] = True
 
     type: Literal["telegram"]
     exports: list[str] = []

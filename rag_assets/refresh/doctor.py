@@ -24,7 +24,7 @@ def examine(config: KnowledgeBaseConfig) -> list[dict[str, Any]]:
         ("language model", lambda: _language_model(config)),
         ("live index", lambda: _live(pipeline)),
         *(
-            (f"source {source.name}", lambda name=source.name: _source(pipeline, name))
+            (f"source {source.name}", lambda name=source.name: examine_source(pipeline, name))
             for source in config.sources
         ),
     ]
@@ -90,10 +90,18 @@ def _live(pipeline: Pipeline) -> str:
     return f"version {live.version}: {manifest.documents} documents, {manifest.chunks} chunks"
 
 
-def _source(pipeline: Pipeline, name: str) -> str:
-    [listing] = pipeline.list_sources(Options(sources=(name,)))
-    if listing.error:
-        raise RagError(listing.error)
-    if listing.listing.is_empty():
-        raise RagError(f"source {name!r} lists no documents; check its path, include and exclude")
-    return f"{listing.listing.height} documents"
+def examine_source(pipeline: Pipeline, name: str) -> str:
+    """How many documents a source lists. It is asked even if it was left alone after failures.
+
+    Raises: RagError saying what keeps it from being read, or that it should list something.
+    """
+    [found] = pipeline.list_sources(Options(sources=(name,), insist=True))
+    if found.error:
+        raise RagError(found.error)
+    if not found.listing.is_empty():
+        return f"{found.listing.height} documents"
+    if found.config.may_be_empty:
+        return "no documents yet"
+    raise RagError(
+        f"source {name!r} lists no documents; check its address and what it includes and excludes"
+    )

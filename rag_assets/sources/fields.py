@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -41,6 +41,18 @@ def written(value: Any) -> str:
         return ", ".join(filter(None, map(written, value)))
     scalar = scalar_of(value)
     return "" if scalar is None else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", str(scalar))
+
+
+def moment_of(value: Any) -> datetime | None:
+    """A time as a database or an API tells it, in UTC where it names no zone; None for others."""
+    if isinstance(value, str) and value[:4].isdigit() and "-" in value:
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def scalar_of(value: Any) -> Scalar:

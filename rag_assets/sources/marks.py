@@ -69,7 +69,7 @@ def look(config: SourceConfig, source: Source, previous: pl.DataFrame, mark: Mar
     Raises: SourceError when the source cannot be asked.
     """
     if not isinstance(source, ChangeSource):
-        return Look(list_source(config, source))
+        return Look(_listed(config, source, previous))
     told = digest_of(repr(config))
     now = time.time()
     if _belongs(mark, told, previous, now - config.sweep_hours * 3600) and mark is not None:
@@ -78,8 +78,20 @@ def look(config: SourceConfig, source: Source, previous: pl.DataFrame, mark: Mar
         if changes is not None and listing is not None:
             return Look(listing, Mark(changes.cursor, told, "", mark.scanned_at))
     begin = source.changes(None)
-    listing = list_source(config, source)
+    listing = _listed(config, source, previous)
     return Look(listing, None if begin is None else Mark(begin.cursor, told, "", now))
+
+
+def _listed(config: SourceConfig, source: Source, previous: pl.DataFrame) -> pl.DataFrame:
+    """Everything, by a scan. What is deleted while pages are read moves later documents to a page
+    that was read already: so of a paged source only what two scans lack is gone."""
+    listing = list_source(config, source)
+    known = previous.filter(~pl.col("held"))
+    if not config.paged or known.join(listing, on="doc_id", how="anti").is_empty():
+        return listing
+    again = list_source(config, source)
+    only_first = listing.join(again, on="doc_id", how="anti")
+    return pl.concat([again, only_first]).sort("doc_id")
 
 
 def nothing_differs(previous: pl.DataFrame, listing: pl.DataFrame, found: Comparison) -> bool:

@@ -1,14 +1,13 @@
 """Source `notion`: the pages that an integration can see, as markdown."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from rag_assets.config import NotionConfig
-from rag_assets.errors import SourceError
+from rag_assets.sources.api import JsonApi
 from rag_assets.sources.base import Entry
-from rag_assets.sources.fields import value_at
-from rag_assets.sources.http import HttpClient, Reply
+from rag_assets.sources.fields import moment_of, value_at
+from rag_assets.sources.http import HttpClient
 
 _VERSION = "2022-06-28"
 _DEEPEST = 8  # levels of blocks within blocks
@@ -28,8 +27,9 @@ class NotionSource:
     """Pages by their id; `last_edited_time` tells what changed, archived pages are gone."""
 
     def __init__(self, config: NotionConfig, client: HttpClient | None = None) -> None:
-        self._config = config
-        self._client = client or HttpClient(config.http)
+        client = client or HttpClient(config.http, secrets=[config.token])
+        headers = {"Authorization": f"Bearer {config.token}", "Notion-Version": _VERSION}
+        self._api = JsonApi(config.name, config.url, client, headers)
 
     def scan(self) -> Iterator[Entry]:
         """Every page. Raises: SourceError when the list cannot be read to its end."""
@@ -39,8 +39,8 @@ class NotionSource:
             asked: dict[str, Any] = {"filter": {"property": "object", "value": "page"}}
             if cursor:
                 asked["start_cursor"] = cursor
-            answer = self._asked("/v1/search", asked)
-            for page in answer["results"]:
+            answer = self._api.post("v1/search", asked)
+            for page in self._api.list_at(answer, "results"):
                 # A page edited while we read moves to the front and may come twice.
                 if not page.get("archived") and page["id"] not in seen:
                     seen.add(page["id"])
@@ -54,43 +54,20 @@ class NotionSource:
         return "\n\n".join(self._blocks(entry.key, 0)).encode()
 
     def _blocks(self, block: str, depth: int) -> Iterator[str]:
-        path = f"/v1/blocks/{block}/children?page_size=100"
-        cursor = ""
+        cursor: str | None = None
         while depth < _DEEPEST:
-            answer = self._asked(path + (f"&start_cursor={cursor}" if cursor else ""))
-            for child in answer["results"]:
+            answer = self._api.get(
+                f"v1/blocks/{block}/children", page_size=100, start_cursor=cursor
+            )
+            for child in self._api.list_at(answer, "results"):
                 text = _text(child)
                 if text:
                     yield "  " * depth + text
                 if child.get("has_children") and child["type"] != "child_page":
                     yield from self._blocks(child["id"], depth + 1)
-            cursor = answer.get("next_cursor") or ""
+            cursor = answer.get("next_cursor")
             if not cursor:
                 return
-
-    def _asked(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        headers = {
-            "Authorization": f"Bearer {self._config.token}",
-            "Notion-Version": _VERSION,
-            "Content-Type": "application/json",
-        }
-        sent = None if body is None else json.dumps(body).encode()
-        reply = self._client.ask(self._config.url + path, headers, sent)
-        answer = _json(reply)
-        if reply.status != 200 or not isinstance(answer.get("results"), list):
-            raise SourceError(
-                f"source {self._config.name!r}: {reply.url}: status {reply.status} without a list;"
-                " nothing of the source was changed"
-            )
-        return answer
-
-
-def _json(reply: Reply) -> dict[str, Any]:
-    try:
-        answer = json.loads(reply.body)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
 
 
 def _entry(page: dict[str, Any]) -> Entry:
@@ -103,7 +80,7 @@ def _entry(page: dict[str, Any]) -> Entry:
         name=f"{page['id']}.md",
         token=page["last_edited_time"],
         size=None,
-        modified_at=None,
+        modified_at=moment_of(page["last_edited_time"]),
         title=title or None,
     )
 

@@ -3,15 +3,15 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
 from rag_assets.config import RestConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources.base import Entry
-from rag_assets.sources.fields import scalar_of, text_at, value_at, written
-from rag_assets.sources.http import HttpClient, Reply
+from rag_assets.sources.fields import moment_of, scalar_of, text_at, value_at, written
+from rag_assets.sources.http import HttpClient, Reply, Unreachable
 from rag_assets.sources.spool import Spool
 
 _NEXT_LINK = re.compile(r'<([^<>]*)>[^,]*;\s*rel="?next"?', re.IGNORECASE)
@@ -21,8 +21,9 @@ _MOST_PAGES = 100_000
 class RestSource:
     """All records of an API. A scan reads every page; texts go to a temporary file as they come.
 
-    A record without id or text, and one with an id that was there before, is listed with its
-    problem; one that the API marks as deleted is not listed.
+    A record without id or text, and another one with an id that was there before, is listed with
+    its problem; one that the API marks as deleted is not listed, and one that comes again because
+    others moved while pages were read is listed once.
     """
 
     def __init__(self, config: RestConfig, client: HttpClient | None = None) -> None:
@@ -33,15 +34,18 @@ class RestSource:
     def scan(self) -> Iterator[Entry]:
         """Every record. Raises: SourceError when any page fails or is not what was described."""
         self._texts = Spool()
-        seen: set[str] = set()
+        seen: dict[str, str] = {}
         number = 0
         for page in self._pages():
             for record in page:
                 number += 1
                 if self._is_deleted(record):
                     continue
+                said = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+                if seen.get(written(value_at(record, self._config.id)).strip()) == said:
+                    continue
                 entry = self._entry(record, number, seen)
-                seen.add(entry.key)
+                seen[entry.key] = said
                 yield entry
 
     def fetch(self, entry: Entry) -> bytes:
@@ -68,7 +72,7 @@ class RestSource:
             if url in visited or len(visited) >= _MOST_PAGES:
                 return
             visited.add(url)
-            reply = self._client.get(url)
+            reply = self._asked(url)
             answer = self._answer(reply)
             records = value_at(answer, self._config.records)
             if not isinstance(records, list):
@@ -76,6 +80,14 @@ class RestSource:
             yield records
             count += len(records)
             url = self._next(reply, answer, len(records), count)
+
+    def _asked(self, url: str) -> Reply:
+        try:
+            return self._client.get(url)
+        except Unreachable as error:
+            raise SourceError(
+                f"source {self._config.name!r}: {error}; nothing of the source was changed"
+            ) from error
 
     def _answer(self, reply: Reply) -> Any:
         if reply.status != 200:
@@ -115,7 +127,7 @@ class RestSource:
     def _is_deleted(self, record: Any) -> bool:
         return any(value_at(record, key) in values for key, values in self._config.deleted.items())
 
-    def _entry(self, record: Any, number: int, seen: set[str]) -> Entry:
+    def _entry(self, record: Any, number: int, seen: Container[str]) -> Entry:
         config = self._config
         identity = written(value_at(record, config.id)).strip()
         data = text_at(record, config.text).encode()
@@ -137,7 +149,7 @@ class RestSource:
             name=f"{key}.txt",
             token=changed or hashlib.sha256(data).hexdigest()[:32],
             size=len(data),
-            modified_at=None,
+            modified_at=moment_of(changed),
             title=text_at(record, config.title) or None,
             metadata={name: value for name, value in metadata.items() if value is not None},
             problem=problem,

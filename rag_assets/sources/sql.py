@@ -15,7 +15,7 @@ from urllib.parse import quote
 from rag_assets.config import SqlConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources.base import Changes, Entry
-from rag_assets.sources.fields import scalar_of, text_at, written
+from rag_assets.sources.fields import moment_of, scalar_of, text_at, written
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -172,7 +172,7 @@ class SqlSource:
             name=f"{key}.txt",
             token=token,
             size=size,
-            modified_at=None,
+            modified_at=moment_of(row[config.updated_at]) if config.updated_at else None,
             title=text_at(row, config.title) or None,
             metadata={name: value for name, value in metadata.items() if value is not None},
             problem=problem,

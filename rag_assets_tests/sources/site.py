@@ -29,6 +29,23 @@ class Site(ThreadingHTTPServer):
         # path → answer to the parameters and the headers of a GET
         self.apis: dict[str, Callable[[dict[str, str], dict[str, str]], Answer]] = {}
         self.requests: list[str] = []
+        self.trouble: Callable[[], Answer | None] = lambda: None
+
+    @contextmanager
+    def troubled(self, trouble: Callable[[int], Answer | None]) -> Iterator[list[int]]:
+        """While it lasts, requests from number 0 on are answered by `trouble`, and as always where
+        it says nothing; gives the numbers of the requests that came."""
+        seen: list[int] = []
+
+        def asked() -> Answer | None:
+            seen.append(len(seen))
+            return trouble(seen[-1])
+
+        self.trouble = asked
+        try:
+            yield seen
+        finally:
+            self.trouble = lambda: None
 
     def url(self, path: str = "/") -> str:
         return f"http://127.0.0.1:{self.server_address[1]}{path}"
@@ -52,6 +69,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
         sent = {name.lower(): value for name, value in self.headers.items()}
+        troubled = self.server.trouble()
+        if troubled is not None:
+            self._send(troubled)
+            return
         address = urlsplit(self.path)
         if address.path in self.server.apis:
             query = dict(parse_qsl(address.query))
@@ -64,8 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.server.requests.append(self.path)
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        troubled = self.server.trouble()
         answer = self.server.posts.get(self.path, lambda asked: Answer(status=404))
-        self._send(answer(asked))
+        self._send(troubled or answer(asked))
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)

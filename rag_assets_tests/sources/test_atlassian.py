@@ -7,8 +7,10 @@ from rag_assets.errors import SourceError
 from rag_assets.sources import open_source
 from rag_assets_tests.sources import site
 from rag_assets_tests.sources.atlassian import Confluence, Jira, Page
-from rag_assets_tests.sources.contract import DeletingSourceContract
+from rag_assets_tests.sources.contract import DeletingSourceContract, ReachesTheSearch
+from rag_assets_tests.sources.contract_http import HttpContract, slept
 
+__all__ = ["slept"]
 LOOPBACK = HttpSettings(allow_private=True)
 
 
@@ -23,9 +25,13 @@ def wiki(served):
     return Confluence(served)
 
 
-def confluence(wiki, **settings):
+def of_wiki(wiki, **settings):
     config = {"name": "w", "type": "confluence", "url": wiki.url, "user": "me", "token": "secret"}
-    return open_source(ConfluenceConfig(**config, http=LOOPBACK, **settings))
+    return ConfluenceConfig(**config, http=LOOPBACK, **settings)
+
+
+def confluence(wiki, **settings):
+    return open_source(of_wiki(wiki, **settings))
 
 
 def acl(wiki, **settings):
@@ -35,9 +41,10 @@ def acl(wiki, **settings):
 class ConfluenceWorld:
     def __init__(self, wiki):
         self.wiki = wiki
+        self.site = wiki.site
 
-    def source(self):
-        return confluence(self.wiki)
+    def config(self):
+        return of_wiki(self.wiki)
 
     def put(self, name, text):
         self.wiki.put(name, Page(text))
@@ -52,7 +59,7 @@ class ConfluenceWorld:
         self.wiki.fail_from = None
 
 
-class TestConfluence(DeletingSourceContract):
+class TestConfluence(DeletingSourceContract, HttpContract, ReachesTheSearch):
     @pytest.fixture
     def world(self, wiki):
         return ConfluenceWorld(wiki)
@@ -150,18 +157,23 @@ def tracker(request, served):
     return Jira(served, server=request.param == "server"), request.param
 
 
-def jira(tracker, **settings):
+def of_tracker(tracker, **settings):
     found, api = tracker
     config = {"name": "j", "type": "jira", "url": found.site.url(), "token": "secret", "api": api}
-    return open_source(JiraConfig(**config, http=LOOPBACK, **settings))
+    return JiraConfig(**config, http=LOOPBACK, **settings)
+
+
+def jira(tracker, **settings):
+    return open_source(of_tracker(tracker, **settings))
 
 
 class JiraWorld:
     def __init__(self, tracker):
         self.tracker = tracker
+        self.site = tracker[0].site
 
-    def source(self):
-        return jira(self.tracker)
+    def config(self):
+        return of_tracker(self.tracker)
 
     def put(self, name, text):
         self.tracker[0].put(name, text)
@@ -176,10 +188,16 @@ class JiraWorld:
         self.tracker[0].fail_from = None
 
 
-class TestJira(DeletingSourceContract):
+class TestJira(DeletingSourceContract, HttpContract):
     @pytest.fixture
     def world(self, tracker):
         return JiraWorld(tracker)
+
+
+class TestJiraToTheSearch(ReachesTheSearch):
+    @pytest.fixture
+    def world(self, served):
+        return JiraWorld((Jira(served), "cloud"))
 
 
 def test_an_issue_with_its_comments_and_its_attachment(tracker):

@@ -15,9 +15,11 @@ from rag_assets.config import GithubConfig, HttpSettings
 from rag_assets.errors import SourceError
 from rag_assets.sources import open_source
 from rag_assets_tests.sources import site
-from rag_assets_tests.sources.contract import DeletingSourceContract
+from rag_assets_tests.sources.contract import DeletingSourceContract, ReachesTheSearch
+from rag_assets_tests.sources.contract_http import HttpContract, slept
 from rag_assets_tests.sources.site import Answer, as_json
 
+__all__ = ["slept"]
 LOOPBACK = HttpSettings(allow_private=True)
 AUTHOR = ["-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "commit.gpgsign=false"]
 
@@ -77,10 +79,14 @@ def repository(daemon, request):
     return Repository(place, f"git://127.0.0.1:{port}/{place.name}")
 
 
-def github(repository, path, **settings):
+def of_repository(repository, path, **settings):
     config = {"name": "g", "type": "github", "repository": "team/docs", "path": str(path)}
     config |= {"git_url": repository.address, "issues": False, "http": LOOPBACK}
-    return open_source(GithubConfig(**config | settings))
+    return GithubConfig(**config | settings)
+
+
+def github(repository, path, **settings):
+    return open_source(of_repository(repository, path, **settings))
 
 
 class RepositoryWorld:
@@ -89,8 +95,8 @@ class RepositoryWorld:
         self.path = path
         repository.commit()
 
-    def source(self):
-        return github(self.repository, self.path)
+    def config(self):
+        return of_repository(self.repository, self.path)
 
     def put(self, name, text):
         self.repository.write(f"docs/{name}.md", text)
@@ -106,7 +112,7 @@ class RepositoryWorld:
         away.rename(self.repository.root)
 
 
-class TestRepository(DeletingSourceContract):
+class TestRepository(DeletingSourceContract, ReachesTheSearch):
     @pytest.fixture
     def world(self, repository, tmp_path):
         return RepositoryWorld(repository, tmp_path)
@@ -152,11 +158,14 @@ class Api:
     def __init__(self, served):
         self.site = served
         self.issues = {}
+        self.edits = 0
+        self.cut = False
         served.apis["/repos/team/docs/issues"] = self.listed
         served.posts["/graphql"] = self.graphql
 
     def put(self, number, title, body, comments=(), pull=False):
-        moment = f"2026-05-01T10:00:{len(self.site.requests) % 60:02d}Z"
+        self.edits += 1
+        moment = f"2026-05-01T{self.edits // 60:02d}:{self.edits % 60:02d}:00Z"
         issue = {
             "number": number,
             "title": title,
@@ -179,6 +188,8 @@ class Api:
     def listed(self, query, sent):
         assert (query["state"], query["sort"], query["direction"]) == ("all", "created", "asc")
         page = int(query.get("page", 1))
+        if self.cut and page == 2:
+            return Answer(b"[")
         numbers = sorted(self.issues)[2 * page - 2 :]
         address = self.site.url(
             f"/repos/team/docs/issues?state=all&sort=created&direction=asc&page={page + 1}"
@@ -225,10 +236,43 @@ def api():
         yield Api(served)
 
 
-def issues(api, tmp_path, **settings):
+def of_issues(api, tmp_path, **settings):
     config = {"name": "g", "type": "github", "repository": "team/docs", "path": str(tmp_path)}
     config |= {"files": False, "url": api.site.url(""), "http": LOOPBACK, "token": "ghp_secret"}
-    return open_source(GithubConfig(**config | settings))
+    return GithubConfig(**config | settings)
+
+
+def issues(api, tmp_path, **settings):
+    return open_source(of_issues(api, tmp_path, **settings))
+
+
+class IssuesWorld:
+    def __init__(self, api, path):
+        self.api = api
+        self.site = api.site
+        self.path = path
+
+    def config(self):
+        return of_issues(self.api, self.path)
+
+    def put(self, name, text):
+        self.api.put(name, "Title", text)
+
+    def delete(self, name):
+        del self.api.issues[name]
+        del self.site.apis[f"/repos/team/docs/issues/{name}"]
+
+    @contextmanager
+    def broken(self):
+        self.api.cut = True
+        yield
+        self.api.cut = False
+
+
+class TestIssues(DeletingSourceContract, HttpContract):
+    @pytest.fixture
+    def world(self, api, tmp_path):
+        return IssuesWorld(api, tmp_path)
 
 
 def test_issues_and_pull_requests_with_what_was_said(api, tmp_path):

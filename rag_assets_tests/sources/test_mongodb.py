@@ -14,7 +14,7 @@ from rag_assets.errors import SourceError
 from rag_assets.sources import open_source
 from rag_assets.sources.kept import Kept
 from rag_assets_tests.sources import mongo_server
-from rag_assets_tests.sources.contract import DeletingSourceContract
+from rag_assets_tests.sources.contract import DeletingSourceContract, ReachesTheSearch
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def collection(mongo, tmp_path):
     return Collection(mongo, tmp_path)
 
 
-class TestMongodb(DeletingSourceContract):
+class TestMongodb(DeletingSourceContract, ReachesTheSearch):
     @pytest.fixture
     def world(self, collection):
         return collection

@@ -81,5 +81,5 @@ def test_archived_pages_and_those_that_come_twice(site, source):
 
 
 def test_a_page_that_cannot_be_read_is_a_source_error(site, source):
-    with pytest.raises(SourceError, match="status 404 without a list"):
+    with pytest.raises(SourceError, match="status 404; nothing of the source"):
         source.fetch(entry("gone"))

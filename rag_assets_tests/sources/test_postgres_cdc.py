@@ -14,7 +14,7 @@ from rag_assets.errors import SourceError
 from rag_assets.sources import open_source
 from rag_assets.sources.kept import Kept
 from rag_assets_tests.sources import postgres
-from rag_assets_tests.sources.contract import DeletingSourceContract
+from rag_assets_tests.sources.contract import DeletingSourceContract, ReachesTheSearch
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def table(server, tmp_path):
     found.base.close()
 
 
-class TestPostgresCdc(DeletingSourceContract):
+class TestPostgresCdc(DeletingSourceContract, ReachesTheSearch):
     @pytest.fixture
     def world(self, table):
         return table

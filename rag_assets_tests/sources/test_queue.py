@@ -15,7 +15,7 @@ from rag_assets.errors import SourceError
 from rag_assets.sources import open_source
 from rag_assets.sources.kept import Kept
 from rag_assets_tests.sources import rabbitmq
-from rag_assets_tests.sources.contract import DeletingSourceContract
+from rag_assets_tests.sources.contract import DeletingSourceContract, ReachesTheSearch
 
 pika = pytest.importorskip("pika")
 
@@ -81,8 +81,8 @@ class QueueWorld:
         self.broker = broker
         self.versions = 0
 
-    def source(self):
-        return self.broker.source()
+    def config(self):
+        return self.broker.config()
 
     def put(self, name, text):
         self.versions += 1
@@ -100,7 +100,7 @@ class QueueWorld:
         self.broker.url = url
 
 
-class TestQueue(DeletingSourceContract):
+class TestQueue(DeletingSourceContract, ReachesTheSearch):
     @pytest.fixture
     def world(self, broker):
         return QueueWorld(broker)

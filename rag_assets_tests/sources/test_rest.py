@@ -110,14 +110,20 @@ def test_pages_by_offset(site, open_api):
 
 
 def test_deleted_records_are_not_listed_and_unusable_ones_say_why(site, open_api):
-    rows = [*records(1, 1), {"id": 2, "status": "deleted", "text": "x"}, {"text": "y"}, {"id": 3}]
+    rows = [
+        *records(1, 1),
+        {"id": 1, "text": "other"},
+        {"id": 2, "status": "deleted", "text": "x"},
+        {"text": "y"},
+        {"id": 3},
+    ]
     site.pages["/api"] = answer(rows)
     found = {e.key: e.problem for e in open_api(deleted={"status": ["deleted"]}).scan()}
     assert found == {
         "1": None,
-        "1#record-2": "duplicate id '1': record 2 has the id of an earlier one",
-        "#record-4": "record 4 has no id at 'id'",
-        "3": "record 5 has no text at 'text'",
+        "1#record-3": "duplicate id '1': record 3 has the id of an earlier one",
+        "#record-5": "record 5 has no id at 'id'",
+        "3": "record 6 has no text at 'text'",
     }
 
 

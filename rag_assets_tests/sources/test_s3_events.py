@@ -12,7 +12,7 @@ from rag_assets.errors import SourceError
 from rag_assets.sources import open_source
 from rag_assets.sources.kept import Kept
 from rag_assets_tests.sources import moto_server
-from rag_assets_tests.sources.contract import DeletingSourceContract
+from rag_assets_tests.sources.contract import DeletingSourceContract, ReachesTheSearch
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,14 @@ class Bucket:
             Bucket="docs", NotificationConfiguration={"QueueConfigurations": [told, gone]}
         )
 
-    def source(self, **settings):
+    def config(self, **settings):
         events = SqsConfig(queue_url=self.queue, endpoint_url=self.url, path=str(self.root))
         s3 = S3Config(**moto_server.settings(self.url))
         chosen = {"path": "s3://docs/kb", "s3": s3, "events": events} | settings
-        return open_source(FilesConfig(name="s", type="files", **chosen))
+        return FilesConfig(name="s", type="files", **chosen)
+
+    def source(self, **settings):
+        return open_source(self.config(**settings))
 
     def put(self, name, text):
         self.s3.put_object(Bucket="docs", Key=f"kb/{name}.md", Body=text.encode())
@@ -51,10 +54,10 @@ class Bucket:
 
     @contextmanager
     def broken(self):
-        source = self.source
-        self.source = lambda: source(path="s3://nowhere/kb")
+        config = self.config
+        self.config = lambda: config(path="s3://nowhere/kb")
         yield
-        self.source = source
+        self.config = config
 
 
 @pytest.fixture
@@ -127,7 +130,7 @@ def test_a_queue_that_cannot_be_read_is_told(bucket):
     assert "secretexample" not in str(caught.value)
 
 
-class TestS3OfMoto(DeletingSourceContract):
+class TestS3OfMoto(DeletingSourceContract, ReachesTheSearch):
     @pytest.fixture
     def world(self, bucket):
         return bucket

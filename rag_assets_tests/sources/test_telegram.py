@@ -8,9 +8,15 @@ from rag_assets.config import HttpSettings, TelegramConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources import open_source
 from rag_assets_tests.sources import site
-from rag_assets_tests.sources.contract import DeletingSourceContract, SourceContract
+from rag_assets_tests.sources.contract import (
+    DeletingSourceContract,
+    ReachesTheSearch,
+    SourceContract,
+)
+from rag_assets_tests.sources.contract_http import HttpContract, slept
 from rag_assets_tests.sources.site import Answer, as_json
 
+__all__ = ["slept"]
 CHANNEL = -1001234567890
 UPDATES = "/botsecret/getUpdates"
 
@@ -26,18 +32,19 @@ class Bot:
         self.down = False
         served.apis[UPDATES] = self.answer
 
-    def source(self, **settings):
+    def config(self, **settings):
         chosen = {"token": "secret", "chats": ["@news"]} | settings
-        return open_source(
-            TelegramConfig(
-                name="t",
-                type="telegram",
-                url=self.site.url(""),
-                path=str(self.root / "kept"),
-                http=HttpSettings(allow_private=True),
-                **chosen,
-            )
+        return TelegramConfig(
+            name="t",
+            type="telegram",
+            url=self.site.url(""),
+            path=str(self.root / "kept"),
+            http=HttpSettings(allow_private=True),
+            **chosen,
         )
+
+    def source(self, **settings):
+        return open_source(self.config(**settings))
 
     def answer(self, query, sent):
         if self.down:
@@ -75,10 +82,11 @@ class BotWorld:
 
     def __init__(self, bot):
         self.bot = bot
+        self.site = bot.site
         self.numbers = {}
 
-    def source(self):
-        return self.bot.source()
+    def config(self):
+        return self.bot.config()
 
     def put(self, name, text):
         known = name in self.numbers
@@ -87,6 +95,9 @@ class BotWorld:
         kind = "edited_channel_post" if known else "channel_post"
         self.bot.send(number, text, kind=kind, **edit)
 
+    def delete(self, name):
+        """The Bot API does not tell of it."""
+
     @contextmanager
     def broken(self):
         self.bot.down = True
@@ -94,7 +105,7 @@ class BotWorld:
         self.bot.down = False
 
 
-class TestBot(SourceContract):
+class TestBot(SourceContract, HttpContract):
     @pytest.fixture
     def world(self, bot):
         return BotWorld(bot)
@@ -107,8 +118,8 @@ class ExportWorld:
         self.edits = 1000
         self.write()
 
-    def source(self):
-        return self.bot.source(token="", chats=[], exports=[str(self.bot.root / "result.json")])
+    def config(self):
+        return self.bot.config(token="", chats=[], exports=[str(self.bot.root / "result.json")])
 
     def write(self):
         self.bot.export(*(message(f"{n}", t, 1000, at) for n, (t, at) in self.messages.items()))
@@ -129,7 +140,7 @@ class ExportWorld:
         self.write()
 
 
-class TestExport(DeletingSourceContract):
+class TestExport(DeletingSourceContract, ReachesTheSearch):
     @pytest.fixture
     def world(self, bot):
         return ExportWorld(bot)

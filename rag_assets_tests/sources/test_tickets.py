@@ -7,9 +7,11 @@ from rag_assets.config import HttpSettings, TicketsConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources import open_source
 from rag_assets_tests.sources import site
-from rag_assets_tests.sources.contract import DeletingSourceContract
+from rag_assets_tests.sources.contract import DeletingSourceContract, ReachesTheSearch
+from rag_assets_tests.sources.contract_http import HttpContract, slept
 from rag_assets_tests.sources.site import Answer, as_json
 
+__all__ = ["slept"]
 EXPORT = "/api/v2/incremental/tickets/cursor.json"
 
 
@@ -24,19 +26,20 @@ class Desk:
         self.fail_from = None
         served.apis[EXPORT] = self.export
 
-    def source(self, **settings):
-        return open_source(
-            TicketsConfig(
-                name="t",
-                type="tickets",
-                url=self.site.url(""),
-                user="me",
-                token="secret",
-                path=str(self.root),
-                http=HttpSettings(allow_private=True),
-                **settings,
-            )
+    def config(self, **settings):
+        return TicketsConfig(
+            name="t",
+            type="tickets",
+            url=self.site.url(""),
+            user="me",
+            token="secret",
+            path=str(self.root),
+            http=HttpSettings(allow_private=True),
+            **settings,
         )
+
+    def source(self, **settings):
+        return open_source(self.config(**settings))
 
     def export(self, query, sent):
         start = int(query["cursor"]) if "cursor" in query else 0
@@ -87,7 +90,7 @@ def desk(tmp_path):
         yield Desk(served, tmp_path)
 
 
-class TestTickets(DeletingSourceContract):
+class TestTickets(DeletingSourceContract, HttpContract, ReachesTheSearch):
     @pytest.fixture
     def world(self, desk):
         return desk
