@@ -312,10 +312,10 @@ class KnowledgeBase:
         """Who brings the index here, where storage is in an object store."""
         if not self.config.remote:
             return None
-        from rag_assets.mirror import Follower, Mirror
+        from rag_assets.mirror import Follower, mirror_of
 
-        mirror = Mirror(self.config.remote, self.config.storage, self.config.s3)
-        return Follower(mirror, self.config.storage)
+        mirror = mirror_of(self.config)
+        return Follower(mirror, self.config.storage) if mirror else None
 
     @cached_property
     def _encoder(self) -> "Encoder":

@@ -57,4 +57,6 @@ def forget(
         say(f"  To let it in again: rag-assets forget --lift {known.doc_id}")
     for other in erasure.similar:
         note(f"  {other} says the same, or nearly; it was not erased")
+    for place in erasure.left:
+        note(f"  Not reached: {place}")
     say(f"  Receipt: {receipt}")

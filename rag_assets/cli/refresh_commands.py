@@ -93,15 +93,13 @@ def _say_plan(
     """What a refresh would do, and why."""
     from dataclasses import asdict
 
-    from rag_assets.mirror import mirror_of
     from rag_assets.refresh.pipeline import Options, Pipeline
     from rag_assets.refresh.plan import plan_refresh
 
-    mirror = mirror_of(settings)
-    if mirror is not None:
-        mirror.pull()
+    pipeline = Pipeline(settings)
+    pipeline.pull()
     options = Options(audit=full, sources=sources, insist=True)
-    plan = plan_refresh(Pipeline(settings), options)
+    plan = plan_refresh(pipeline, options)
     if as_json:
         print_json(asdict(plan))
         return

@@ -62,10 +62,11 @@ from rag_assets.config.retrieval import (
     Weight,
     Weights,
 )
-from rag_assets.config.s3 import S3Config, SqsConfig
+from rag_assets.config.s3 import KeptPlace, S3Config, SqsConfig
 from rag_assets.config.sources import (
     FilesConfig,
     InboxConfig,
+    KeptSource,
     PiiConfig,
     PiiEntity,
     RecordsConfig,
@@ -117,6 +118,8 @@ __all__ = [
     "JiraConfig",
     "JudgeConfig",
     "JwtConfig",
+    "KeptPlace",
+    "KeptSource",
     "KnowledgeBaseConfig",
     "LimitsConfig",
     "LlmConfig",

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from rag_assets.config.knowledge_base import AnySource, KnowledgeBaseConfig
 from rag_assets.config.retrieval import CrossEncoderRerank
+from rag_assets.config.s3 import S3Config
 from rag_assets.config.sources import FilesConfig, KeptSource, RecordsConfig, SourceConfig
 from rag_assets.errors import ConfigError
 
@@ -39,8 +40,12 @@ def find_config(path: str | os.PathLike[str] | None = None) -> Path:
     return chosen.resolve()
 
 
-def load_config(path: str | os.PathLike[str] | None = None) -> KnowledgeBaseConfig:
+def load_config(
+    path: str | os.PathLike[str] | None = None, s3: S3Config | None = None
+) -> KnowledgeBaseConfig:
     """Read, expand and check a knowledge_base.yaml.
+
+    s3: how S3 is reached, in place of the file's own `s3` section.
 
     Raises: ConfigError with one line for every mistake: file, key, what was expected.
     """
@@ -61,6 +66,7 @@ def load_config(path: str | os.PathLike[str] | None = None) -> KnowledgeBaseConf
     except ValidationError as error:
         problems += [_in_words(item) for item in error.errors()]
     if config is not None:
+        config = config.model_copy(update={"s3": s3 or config.s3})
         config = _with_absolute_paths(config, file.parent, problems)
     if problems or config is None:
         raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems))
@@ -115,6 +121,10 @@ def _with_absolute_paths(
             return path
         return os.path.normpath(base / Path(path).expanduser())
 
+    remote = config.storage if _URL.match(config.storage) else ""
+    working = resolved(config.working_directory) if config.working_directory else _cache(remote)
+    storage = working if remote else resolved(config.storage)
+
     def existing(path: str, key: str, kind: str) -> str:
         full = resolved(path)
         if not _URL.match(full):
@@ -125,14 +135,14 @@ def _with_absolute_paths(
 
     def own(source: KeptSource, key: str) -> str:
         """Made when first written to, so it need not exist."""
-        full = resolved(source.path or f"{config.storage.rstrip('/')}/{source.type}/{source.name}")
+        full = resolved(source.path or f"{storage}/{source.type}/{source.name}")
         if _URL.match(full):
             problems.append(f"{key}: expected a local directory to keep documents in: {full}")
         return full
 
     def located(source: SourceConfig, key: str) -> SourceConfig:
         if isinstance(source, KeptSource):
-            return source.model_copy(update={"path": own(source, key)})
+            return source.placed(own(source, key), remote, config.s3)
         if isinstance(source, FilesConfig | RecordsConfig):
             kind = "directory" if isinstance(source, FilesConfig) else "file"
             return source.model_copy(update={"path": existing(source.path, key, kind)})
@@ -150,16 +160,14 @@ def _with_absolute_paths(
             return source
         if not source.path.startswith("s3://"):
             problems.append(f"{key}: notifications are of an s3:// path, found {source.path}")
-        base = resolved(source.events.path or f"{config.storage.rstrip('/')}/files/{source.name}")
+        base = resolved(source.events.path or f"{storage}/files/{source.name}")
         if _URL.match(base):
             problems.append(f"{key}.path: expected a local directory to keep names in: {base}")
-        return source.model_copy(update={"events": source.events.model_copy(update={"path": base})})
+        events = source.events.placed(base, remote, config.s3)
+        return source.model_copy(update={"events": events})
 
     sources = [located(source, f"sources.{i}.path") for i, source in enumerate(config.sources)]
     sources = [told(reached(source), f"sources.{i}.events") for i, source in enumerate(sources)]
-    remote = config.storage if _URL.match(config.storage) else ""
-    working = resolved(config.working_directory) if config.working_directory else _cache(remote)
-    storage = working if remote else resolved(config.storage)
     sets = [
         entry.model_copy(update={"path": existing(entry.path, f"evaluation.sets.{i}", "file")})
         for i, entry in enumerate(config.evaluation.eval_sets)

@@ -104,9 +104,11 @@ class UpkeepConfig(Section):
 
     receipts: of single refreshes, and evaluation reports of removed versions; their sums stay.
     runs: in Dagster's own storage. removed_sources: what was read of sources that the
-    configuration no longer names.
+    configuration no longer names. bucket_hours: what a storage in a bucket no longer refers to, for
+    readers that are still at it.
     """
 
     receipts: Annotated[int, Field(ge=1)] = 90
     runs: Annotated[int, Field(ge=1)] = 90
     removed_sources: Annotated[int, Field(ge=0)] = 30
+    bucket_hours: Annotated[float, Field(ge=0)] = 24.0

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from rag_assets.config.base import Fraction, Section
-from rag_assets.config.s3 import S3Config, SqsConfig
+from rag_assets.config.s3 import KeptPlace, S3Config, SqsConfig
 
 PiiEntity = Literal[
     "email", "phone", "credit_card", "iban", "ip_address", "national_id", "crypto_wallet"
@@ -69,11 +69,10 @@ class SourceConfig(Section):
         return [f"{self.name}:{bucket:02d}" for bucket in range(self.buckets)]
 
 
-class KeptSource(SourceConfig):
+class KeptSource(SourceConfig, KeptPlace):
     """A source that keeps documents itself between scans, in `path`; STORAGE/TYPE/NAME if empty."""
 
     type: str
-    path: str = ""
 
 
 class FilesConfig(SourceConfig):

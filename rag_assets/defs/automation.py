@@ -1,11 +1,11 @@
 """The refresh job, the sensor that asks for it, and the safety sweep."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
 
-from rag_assets.config import KnowledgeBaseConfig, load_config
+from rag_assets.config import KnowledgeBaseConfig
 from rag_assets.defs.names import Names
 from rag_assets.refresh.pipeline import Options, Pipeline
 from rag_assets.refresh.plan import RefreshPlan, plan_refresh
@@ -53,8 +53,13 @@ def run_config(names: Names, options: Options) -> dict[str, object]:
     return {"ops": {f"{names.identifier}__raw_documents": {"config": config}}}
 
 
-def build_sensor(config: KnowledgeBaseConfig, names: Names, job: Any) -> dg.SensorDefinition:
-    """Watch the sources and ask for one run that covers everything that is due."""
+def build_sensor(
+    settings: Callable[[], KnowledgeBaseConfig], names: Names, job: Any
+) -> dg.SensorDefinition:
+    """Watch the sources and ask for one run that covers everything that is due.
+
+    settings: reads the configuration.
+    """
     pipelines: list[Pipeline] = []
 
     @dg.sensor(
@@ -74,8 +79,9 @@ def build_sensor(config: KnowledgeBaseConfig, names: Names, job: Any) -> dg.Sens
             # The cursor stays: what changed meanwhile is found by the next tick, as one burst.
             return dg.SkipReason("a refresh is running")
         if not pipelines:
-            pipelines.append(Pipeline(load_config(config.path)))
+            pipelines.append(Pipeline(settings()))
         pipeline = pipelines[0]
+        pipeline.pull()
         plan = plan_refresh(pipeline, Options(patient=True))
         reason = _why_not(pipeline, plan)
         if reason:

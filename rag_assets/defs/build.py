@@ -2,7 +2,9 @@
 
 import os
 import warnings
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -17,11 +19,17 @@ from rag_assets.defs.resources import LakeIOManager, PipelineResource
 from rag_assets.defs.upkeep import build_upkeep
 from rag_assets.errors import ConfigError
 
+if TYPE_CHECKING:
+    from dagster_aws.s3 import S3Resource
 
-def build_definitions(*paths: str | os.PathLike[str]) -> dg.Definitions:
+
+def build_definitions(
+    *paths: str | os.PathLike[str], s3: "S3Resource | None" = None
+) -> dg.Definitions:
     """Definitions of the knowledge bases in these files; with none, of those in $RAG_CONFIG.
 
     Merge them into an existing project: `dg.Definitions.merge(mine, build_definitions("kb.yaml"))`.
+    s3: how storage and sources in S3 are reached, in place of the `s3` section of the files.
 
     Raises: ConfigError when a file is wrong or two knowledge bases have one name.
     """
@@ -30,7 +38,7 @@ def build_definitions(*paths: str | os.PathLike[str]) -> dg.Definitions:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"the knowledge base names {twice} are used by more than one file")
-    return dg.Definitions.merge(*(_definitions(config) for config in configs))
+    return dg.Definitions.merge(*(_definitions(config, s3) for config in configs))
 
 
 def config_paths() -> list[Path]:
@@ -47,10 +55,17 @@ def config_paths() -> list[Path]:
     return files
 
 
-def _definitions(config: KnowledgeBaseConfig) -> dg.Definitions:
+def _definitions(config: KnowledgeBaseConfig, s3: "S3Resource | None") -> dg.Definitions:
     names = Names(config.name)
     job = build_job(names)
-    upkeep, upkeep_schedule = build_upkeep(config, names)
+    path = str(config.path)
+    pipeline, settings = PipelineResource(config_path=path), partial(load_config, path)
+    if s3 is not None:
+        from rag_assets.defs.s3 import S3PipelineResource, settings_through
+
+        pipeline = S3PipelineResource(config_path=path, s3=s3)
+        settings = partial(settings_through, path, s3)
+    upkeep, upkeep_schedule = build_upkeep(settings, names)
     with warnings.catch_warnings():
         # BackfillPolicy.single_run, by which one run covers many partitions, is marked beta.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -60,11 +75,11 @@ def _definitions(config: KnowledgeBaseConfig) -> dg.Definitions:
         assets=[*assets, answer_evaluation],
         asset_checks=build_checks(names),
         jobs=[job, answers_job, upkeep],
-        sensors=[build_sensor(config, names, job), *build_alerts(config, names)],
+        sensors=[build_sensor(settings, names, job), *build_alerts(config, names)],
         schedules=[build_schedule(config, names, job), upkeep_schedule],
         resources={
-            names.pipeline: PipelineResource(config_path=str(config.path)),
-            names.notify: NotifyResource(config_path=str(config.path)),
+            names.pipeline: pipeline,
+            names.notify: NotifyResource(config_path=path),
             names.lake: LakeIOManager(storage=config.storage),
         },
     )

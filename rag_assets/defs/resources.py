@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 from pydantic import PrivateAttr
 
-from rag_assets.config import load_config
+from rag_assets.config import KnowledgeBaseConfig, load_config
 from rag_assets.lake import STAGES, Lake
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets.refresh.receipt import Receipts
@@ -31,8 +31,12 @@ class PipelineResource(dg.ConfigurableResource):
     def pipeline(self) -> Pipeline:
         """The pipeline, opened at first use."""
         if self._pipeline is None:
-            self._pipeline = Pipeline(load_config(self.config_path))
+            self._pipeline = Pipeline(self.settings())
         return self._pipeline
+
+    def settings(self) -> KnowledgeBaseConfig:
+        """The configuration, read anew."""
+        return load_config(self.config_path)
 
     @property
     def receipts(self) -> Receipts:

@@ -1,11 +1,12 @@
 """The upkeep job: what `rag-assets upkeep` does, and old runs in Dagster's own storage."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from rag_assets.config import KnowledgeBaseConfig, load_config
+from rag_assets.config import KnowledgeBaseConfig
 from rag_assets.defs.automation import KNOWLEDGE_BASE_TAG
 from rag_assets.defs.names import Names
 from rag_assets.errors import Busy
@@ -20,8 +21,10 @@ _ENDED = [
 _AT_ONCE = 200  # runs removed by one upkeep; each costs a few milliseconds of the storage
 
 
-def build_upkeep(config: KnowledgeBaseConfig, names: Names) -> tuple[Any, dg.ScheduleDefinition]:
-    """The job, and the schedule that runs it every six hours."""
+def build_upkeep(
+    settings: Callable[[], KnowledgeBaseConfig], names: Names
+) -> tuple[Any, dg.ScheduleDefinition]:
+    """The job, and the schedule that runs it every six hours. settings: reads the configuration."""
 
     @dg.op(
         name=f"{names.identifier}_keep_up",
@@ -29,12 +32,12 @@ def build_upkeep(config: KnowledgeBaseConfig, names: Names) -> tuple[Any, dg.Sch
         " manifest, sends the alerts that stand.",
     )
     def upkeep(context: dg.OpExecutionContext) -> None:
-        settings = load_config(config.path)
+        config = settings()
         try:
-            found = keep_up(Pipeline(settings))
+            found = keep_up(Pipeline(config))
         except Busy as error:  # a long refresh; nothing else is worth a second try
             raise dg.RetryRequested(max_retries=3, seconds_to_wait=300) from error
-        runs = forget_runs(context.instance, settings)
+        runs = forget_runs(context.instance, config)
         context.add_output_metadata({**found["removed"], "runs": runs})
         for problem in found["problems"]:
             context.log.error(problem)

@@ -186,7 +186,15 @@ def build_candidate(
             _patch_directory(directory / CHROMA, wanted, delta, vectors, config.space)
         else:
             collection = _patch_server(
-                versions, number, wanted, vectors, config, knowledge_base, model, parent
+                versions,
+                number,
+                wanted,
+                vectors,
+                config,
+                knowledge_base,
+                model,
+                parent,
+                bool(rebuild),
             )
         wanted.manifest.write_parquet(directory / MANIFEST_TABLE)
         _flush_to_disk(directory)
@@ -271,6 +279,7 @@ def _patch_server(
     knowledge_base: str,
     model: str,
     parent: Manifest | None,
+    fresh: bool,
 ) -> str:
     """Make a collection for this version; returns its name."""
     with closing(ChromaServer(config.chroma, knowledge_base)) as server:
@@ -281,6 +290,7 @@ def _patch_server(
             space=config.space,
             used=[versions.manifest(kept).collection for kept in versions.sealed()],
             parent=parent.collection if parent and parent.home == config.chroma else None,
+            fresh=fresh,
         )
         dense.delete(surplus)
         _add_vectors(dense, wanted, missing, vectors)

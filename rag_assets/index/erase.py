@@ -25,8 +25,9 @@ from rag_assets.index.build import (
     plan_delta,
     read_held,
 )
-from rag_assets.index.homes import CHROMA
+from rag_assets.index.homes import CHROMA, EMBEDDED
 from rag_assets.index.passages import PassageStore
+from rag_assets.index.server import ChromaServer
 from rag_assets.index.vectors import SealedVectors
 from rag_assets.index.versions import Versions
 
@@ -85,6 +86,18 @@ def put_in_place(versions: Versions, made: Manifest, number: int) -> None:
     for name, outcome in verdict.items():
         versions.record_outcome(number, name, outcome)
     shutil.rmtree(old.with_name(f"erased-{number:06d}"))
+
+
+def drop_spare_collections(versions: Versions, config: IndexConfig, knowledge_base: str) -> int:
+    """Delete what a Chroma server holds of versions that are not kept; how many collections.
+
+    Raises: StorageError when the server cannot be reached.
+    """
+    if config.chroma == EMBEDDED:
+        return 0
+    used = [versions.manifest(number).collection for number in versions.sealed()]
+    with closing(ChromaServer(config.chroma, knowledge_base)) as server:
+        return server.remove_unused(used)
 
 
 def _wanted(versions: Versions, old: Manifest, doc_ids: Collection[str]) -> Wanted:

@@ -7,6 +7,7 @@ Which collection a version uses stands in its manifest; the pointer file stays t
 """
 
 import os
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -108,20 +109,23 @@ class ChromaServer:
         space: str,
         used: Iterable[str],
         parent: str | None,
+        fresh: bool = False,
     ) -> tuple[RemoteDense, list[str], list[str]]:
         """A collection to make version `number` of, with the ids to add to and delete from it.
 
         used: collections of kept versions, never touched. parent: the live version's collection.
+        fresh: not of one that held anything before, since HNSW files keep deleted vectors.
         """
         facts: dict[str, Any] = {"model": model, "space": space, "added": 0}
         collection = None
-        if self.home == "cloud" and parent is not None:
+        if self.home == "cloud" and parent is not None and not fresh:
             collection = self._forked(number, parent, facts)
-        if collection is None:
+        if collection is None and not fresh:
             collection = self._reusable(wanted, facts, set(used))
         if collection is None:
+            # A number comes again where a version took another one's place.
             collection = self._client.create_collection(
-                f"{self._prefix}{number:06d}",
+                f"{self._prefix}{number:06d}-{secrets.token_hex(3)}",
                 embedding_function=None,
                 metadata=facts,
                 configuration={"hnsw": {"space": space, **_HNSW}},
@@ -132,6 +136,18 @@ class ChromaServer:
         added = int((collection.metadata or facts)["added"]) + (len(missing) if held else 0)
         collection.modify(metadata={**facts, "added": added})
         return dense, missing, sorted(held - want)
+
+    def remove_unused(self, used: Iterable[str]) -> int:
+        """Delete every collection of the knowledge base but these; how many those were."""
+        kept = set(used)
+        spare = [
+            collection.name
+            for collection in self._client.list_collections()
+            if collection.name.startswith(self._prefix) and collection.name not in kept
+        ]
+        for name in spare:
+            self._client.delete_collection(name)
+        return len(spare)
 
     def _forked(self, number: int, parent: str, facts: dict[str, Any]) -> Any | None:
         live = self._client.get_collection(parent, embedding_function=None)

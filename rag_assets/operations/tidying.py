@@ -26,6 +26,9 @@ def tidy(pipeline: Pipeline, now: datetime) -> dict[str, int]:
             "receipts": lambda: History(storage).forget(now - timedelta(keep.receipts)),
         }
         counts = {what: remove() for what, remove in removed.items()}
+        if pipeline.mirror is not None:
+            pipeline.mirror.push()
+            counts["objects"] = pipeline.mirror.collect()
     for month in pipeline.ledger.months():
         if month < now.strftime("%Y-%m"):
             pipeline.ledger.roll_up(month)

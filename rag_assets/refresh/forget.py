@@ -27,7 +27,13 @@ from rag_assets.errors import BadRequest, StorageError
 from rag_assets.index.base import Manifest
 from rag_assets.index.build import MANIFEST_TABLE
 from rag_assets.index.checks import check_integrity
-from rag_assets.index.erase import build_without, holds, put_in_place
+from rag_assets.index.erase import (
+    build_without,
+    drop_spare_collections,
+    holds,
+    put_in_place,
+)
+from rag_assets.index.homes import EMBEDDED
 from rag_assets.index.passages import PassageStore
 from rag_assets.index.versions import write_atomically
 from rag_assets.lake import STAGES
@@ -35,7 +41,7 @@ from rag_assets.refresh.duplicates import link_duplicates
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets.refresh.scrub import Scrubber
 from rag_assets.sources import open_source
-from rag_assets.sources.base import Forgetful
+from rag_assets.sources.base import Forgetful, Forgiving
 from rag_assets.sources.forgotten import Forgotten, name_of
 
 # Folders of a storage whose files are no notes: they have been, or cannot be, looked through.
@@ -57,7 +63,8 @@ class Known:
 
 @dataclass(slots=True)
 class Erasure:
-    """What was done. similar: other documents that hold the same text, or nearly."""
+    """What was done. similar: other documents that hold the same text, or nearly. left: where it
+    may still be, and who can remove it there."""
 
     id: str
     at: str
@@ -67,6 +74,7 @@ class Erasure:
     live_version: int | None = None
     comes_back: bool = False
     similar: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     def as_receipt(self) -> dict[str, Any]:
         """What is kept: counts and hashes, and nobody's name."""
@@ -80,6 +88,7 @@ def find_document(pipeline: Pipeline, uri_or_id: str) -> Known:
 
     Raises: BadRequest when nothing knows it.
     """
+    pipeline.pull()
     match = (pl.col("doc_id") == uri_or_id) | (pl.col("uri") == uri_or_id)
     every = pipeline.partitions
     raw = pipeline.lake.read("raw_documents", every, ["doc_id", "uri", "title"]).filter(match)
@@ -136,22 +145,31 @@ def forget_document(pipeline: Pipeline, known: Known) -> Erasure:
             with pipeline.versions.publishing():
                 pipeline.versions.remove(old_live)
         _from_embeddings(pipeline, erasure)
+        _from_server(pipeline, erasure)
+        _from_bucket(pipeline, erasure)
     return erasure
 
 
 def let_in(pipeline: Pipeline, doc_id: str) -> bool:
     """Take a document off the list of what must not come back; False when it was not on it."""
-    if not Forgotten(pipeline.storage).lift(doc_id):
-        return False
-    # What its source told of it so far was not heard: it has to list everything once more.
-    (pipeline.lake.root / "marks" / f"{doc_id.partition('/')[0]}.json").unlink(missing_ok=True)
+    source, _, key = doc_id.partition("/")
+    with pipeline.refreshing():
+        if not Forgotten(pipeline.storage).lift(doc_id):
+            return False
+        config = next((s for s in pipeline.config.sources if s.name == source), None)
+        opened = config and open_source(config)
+        if isinstance(opened, Forgiving):
+            opened.let_in(key)
+        # What its source told of it so far was not heard: it has to list everything once more.
+        (pipeline.lake.root / "marks" / f"{source}.json").unlink(missing_ok=True)
     return True
 
 
 def record_erasure(pipeline: Pipeline, erasure: Erasure) -> Path:
     """Write the receipt; returns where."""
     path = Path(pipeline.storage) / "erasures" / f"{erasure.id}.json"
-    write_atomically(path, json.dumps(erasure.as_receipt(), indent=1).encode())
+    with pipeline.refreshing():
+        write_atomically(path, json.dumps(erasure.as_receipt(), indent=1).encode())
     return path
 
 
@@ -269,6 +287,34 @@ def _from_embeddings(pipeline: Pipeline, erasure: Erasure) -> None:
             store.tokens.keep_only(keep)
             store.tokens.vacuum()
     erasure.removed["vectors"] = dropped
+
+
+def _from_server(pipeline: Pipeline, erasure: Erasure) -> None:
+    """What a Chroma server keeps of versions that are gone."""
+    config = pipeline.config
+    count = drop_spare_collections(pipeline.versions, config.index, config.name)
+    if config.index.chroma != EMBEDDED:
+        erasure.removed["collections"] = count
+        erasure.left.append(
+            f"index.chroma {config.index.chroma}: the files of deleted collections, until whoever"
+            " runs the server has it remove them (`chroma vacuum`)"
+        )
+
+
+def _from_bucket(pipeline: Pipeline, erasure: Erasure) -> None:
+    """Every earlier state of a storage in an object store, whoever may still be reading it."""
+    mirror = pipeline.mirror
+    if mirror is None:
+        return
+    mirror.push()
+    erasure.removed["objects"] = mirror.collect(timedelta(0))
+    try:
+        erasure.removed["object_versions"] = mirror.bucket.purge()
+    except StorageError as error:
+        erasure.left.append(str(error))
+    erasure.left.append(
+        "working directories of other machines, until they pull next; their services' audit logs"
+    )
 
 
 def _store(pipeline: Pipeline, version: int) -> EmbeddingStore:

@@ -7,7 +7,7 @@ same code runs under Dagster, in `watch` and in tests.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, wraps
@@ -44,7 +44,7 @@ from rag_assets.incremental import Reuse
 from rag_assets.index.build import MANIFEST_TABLE
 from rag_assets.index.versions import Versions
 from rag_assets.lake import Lake
-from rag_assets.mirror import mirror_of
+from rag_assets.mirror import Mirror, mirror_of
 from rag_assets.refresh.breakers import Breakers, is_local
 from rag_assets.refresh.charging import charging, spared
 from rag_assets.sources import Source, open_source
@@ -220,21 +220,28 @@ class Pipeline:
     def refreshing(self) -> Iterator[None]:
         """Hold the refresh lock, so that two refreshes of one storage never interleave.
 
-        With storage in an object store, what was published last is pulled first, and what the
-        refresh left is published at its end, also where it failed: work is not paid for twice.
+        With storage in an object store no other machine works on it meanwhile: what was published
+        last is pulled first, and what the refresh left is published at its end, also where it
+        failed, so that work is not paid for twice.
 
         Raises: Busy when another refresh runs, or published meanwhile from another machine.
         """
-        with self._locked():
-            mirror = mirror_of(self.config)
-            if mirror is None:
-                yield
-                return
-            mirror.pull()
-            try:
-                yield
-            finally:
-                mirror.push()
+        with self._locked(), self.mirror.working() if self.mirror else nullcontext():
+            yield
+
+    @cached_property
+    def mirror(self) -> Mirror | None:
+        """The storage in its object store; None where it is a directory."""
+        return mirror_of(self.config)
+
+    def pull(self) -> None:
+        """Bring what another machine published, unless a refresh is running here.
+
+        Raises: StorageError when the object store cannot be read.
+        """
+        if self.mirror is not None:
+            with suppress(Busy), self._locked(timeout=0):
+                self.mirror.pull()
 
     def _locked(self, timeout: float = 600) -> AbstractContextManager[object]:
         from filelock import FileLock, Timeout
@@ -246,6 +253,8 @@ class Pipeline:
             try:
                 return lock.acquire(timeout=0)
             except Timeout:
+                if not timeout:
+                    raise
                 log.warning("%s: another refresh is running; waiting for it to end", root)
                 return lock.acquire(timeout=timeout)
         except Timeout as error:

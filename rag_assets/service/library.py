@@ -102,7 +102,7 @@ class Shelf:
         """Where documents pushed to a source go. Raises: Refused (404, 409)."""
         for config in self.config.sources:
             if config.name == source and isinstance(config, InboxConfig):
-                return Inbox(config.path, source)
+                return Inbox.at(config, source)
             if config.name == source:
                 raise Refused(
                     409,

@@ -92,6 +92,14 @@ class Forgetful(Protocol):
         """
 
 
+@runtime_checkable
+class Forgiving(Protocol):
+    """A source that remembers by itself what it was made to forget."""
+
+    def let_in(self, key: str) -> None:
+        """Keep a document again when it is read the next time."""
+
+
 def within_limit(entry: Entry, max_mib: int) -> Entry:
     """The entry, marked as a problem when it is larger than its source's limit in MiB."""
     if entry.problem or not entry.size or entry.size <= max_mib << 20:

@@ -46,13 +46,14 @@ class FeedSource:
     def __init__(self, config: FeedConfig, client: HttpClient | None = None) -> None:
         self._config = config
         self._client = client or HttpClient(config.http)
-        self._inbox = Inbox(config.path, config.name)
+        self._inbox = Inbox.at(config, config.name)
 
     def scan(self) -> Iterator[Entry]:
         """Every article ever seen, after reading what is new.
 
         Raises: SourceError when a feed cannot be read; what the others brought is kept.
         """
+        self._inbox.follow()
         problems = []
         for feed in self._config.feeds:
             try:
@@ -73,6 +74,10 @@ class FeedSource:
     def forget(self, key: str) -> bool:
         """Erase an article; it is not taken in again."""
         return self._inbox.erase(key)
+
+    def let_in(self, key: str) -> None:
+        """Take an article in again that was forgotten, if a feed still has it."""
+        self._inbox.let_in(key)
 
     def _items(self, feed: str) -> list[_Item]:
         reply = self._client.get(feed)

@@ -3,24 +3,27 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+from rag_assets.config import KeptSource
 from rag_assets.sources.base import Changes, Entry
+from rag_assets.sources.journal import retried
 from rag_assets.sources.kept import Kept
 
 
 class FollowedSource(ABC):
     """A source that keeps what it was told; a subclass says how it catches up."""
 
-    def __init__(self, kept: Kept) -> None:
-        self._kept = kept
+    def __init__(self, config: KeptSource) -> None:
+        self._name = config.name
+        self._kept = Kept.at(config, config.name)
 
     def scan(self) -> Iterator[Entry]:
         """Every document that is not deleted, after catching up. Raises: SourceError."""
-        self._catch_up()
+        retried(self._caught_up, self._name)
         return self._kept.entries()
 
     def changes(self, cursor: str | None) -> Changes:
         """What changed since a cursor, after catching up. Raises: SourceError."""
-        self._catch_up()
+        retried(self._caught_up, self._name)
         return self._kept.changes(cursor)
 
     def fetch(self, entry: Entry) -> bytes:
@@ -30,6 +33,10 @@ class FollowedSource(ABC):
     def forget(self, key: str) -> bool:
         """Remove what is kept of a document."""
         return self._kept.forget(key)
+
+    def _caught_up(self) -> None:
+        self._kept.follow()
+        self._catch_up()
 
     @abstractmethod
     def _catch_up(self) -> None:

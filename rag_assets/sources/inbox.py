@@ -8,26 +8,31 @@ caller left them to the configuration. What follows the newline are the document
 
 A file is replaced atomically and fsynced, so that what was accepted survives a power cut and a
 reader sees the old document or the new one, never a mixture. A deleted document leaves a marker: a
-header with `deleted_at` and no bytes.
+header with `deleted_at` and no bytes. Where storage is in an object store, a file is in the journal
+of the source before it is here: documents may be pushed on one machine and read on another.
 """
 
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 from urllib.parse import quote
 
-from rag_assets.config import InboxConfig
+from rag_assets.config import InboxConfig, KeptPlace
 from rag_assets.errors import BadRequest, SourceError, StorageError
 from rag_assets.sources.base import Entry, Scalar
+from rag_assets.sources.journal import Journal, Overtaken, open_journal, retried
+from rag_assets.sources.kept_rows import File, packed, read_rows, unpacked, write_row
 
 MAX_ID = 512  # characters
 _SUFFIX = ".doc"
+_JOURNAL = ".journal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,26 @@ class Pushed:
 
 
 class Inbox:
-    """The documents pushed to one source; safe for any number of writers and readers."""
+    """The documents pushed to one source; safe for any number of writers and readers.
 
-    def __init__(self, directory: str | Path, source: str) -> None:
+    journal: where files go first, so that other machines have them too.
+    """
+
+    def __init__(self, directory: str | Path, source: str, journal: Journal | None = None) -> None:
         self._root = Path(directory)
         self._source = source
+        self._journal = journal
+
+    @classmethod
+    def at(cls, place: KeptPlace, source: str) -> "Inbox":
+        """The inbox of a source at the place that its configuration names."""
+        return cls(place.path, source, open_journal(place, source))
+
+    def follow(self) -> None:
+        """Take in what was pushed on other machines. Raises: StorageError."""
+        if self._journal is not None:
+            with self._alone():
+                retried(self._followed, self._source)
 
     def put(self, key: str, data: bytes, pushed: Pushed | None = None) -> str:
         """Keep a document durably; returns the sha256 of its bytes.
@@ -76,6 +96,7 @@ class Inbox:
 
     def delete(self, key: str) -> bool:
         """Mark a document as deleted; False when none of this id was ever pushed."""
+        self.follow()
         path = self._path(key)
         held = _header(path)
         if held is None:
@@ -86,11 +107,21 @@ class Inbox:
 
     def erase(self, key: str) -> bool:
         """Leave nothing of a document but that it was erased; False when there was none."""
+        self.follow()
         path = self._path(key)
         if _header(path) is None:
             return False
         self._replace(path, _line({"deleted_at": _now(), "erased": True, "metadata": {}}))
+        if self._journal is not None:
+            with self._alone():
+                retried(self._put_whole, self._source)
         return True
+
+    def let_in(self, key: str) -> None:
+        """Let an erased document be taken in again."""
+        held = self.header(key)
+        if held is not None and held.get("erased"):
+            self._replace(self._path(key), _line({"deleted_at": _now(), "metadata": {}}))
 
     def header(self, key: str) -> dict[str, Any] | None:
         """What is known of a document, also of a deleted one; None when it was never pushed."""
@@ -104,7 +135,7 @@ class Inbox:
         if not self._root.exists():
             return
         try:
-            for path in sorted(self._root.glob(f"??/*{_SUFFIX}")):
+            for path in sorted(self._files()):
                 header = _header(path)
                 if header is not None and "deleted_at" not in header:
                     yield self._entry(header)
@@ -147,6 +178,15 @@ class Inbox:
         return self._root / name[:2] / (name + _SUFFIX)
 
     def _replace(self, path: Path, data: bytes) -> None:
+        """Replace a file, in the journal first; of two machines the one that comes last counts."""
+        if self._journal is None:
+            self._write(path, data)
+            return
+        file = File(path.relative_to(self._root).as_posix(), data)
+        with self._alone():
+            retried(lambda: self._told(file), self._source)
+
+    def _write(self, path: Path, data: bytes) -> None:
         temporary = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,15 +201,73 @@ class Inbox:
                 Path(temporary).unlink(missing_ok=True)
             raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
 
+    # -- the journal; all of it under its lock ---------------------------------------------------
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        from filelock import FileLock
+
+        self._root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._root / ".journal.lock"):
+            yield
+
+    @property
+    def _number(self) -> int:
+        """How far the journal is in here."""
+        try:
+            return int((self._root / _JOURNAL).read_text())
+        except FileNotFoundError:
+            return 0
+
+    def _followed(self) -> None:
+        assert self._journal is not None
+        whole, batches = self._journal.since(self._number)
+        if whole is None and not batches and not self._number and any(self._files()):
+            self._put_whole()  # pushed before the storage was in a bucket
+        for batch in ([whole] if whole else []) + batches:
+            named = set()
+            with self._journal.read(batch) as stream:
+                for file in read_rows(unpacked(stream)):
+                    self._write(self._root / file.name, file.data)
+                    named.add(self._root / file.name)
+            for path in set(self._files()) - named if batch is whole else ():
+                path.unlink(missing_ok=True)
+            self._write(self._root / _JOURNAL, str(batch.number).encode())
+
+    def _told(self, file: File) -> None:
+        assert self._journal is not None
+        self._followed()
+        number = self._number + 1
+        with _packed([file]) as stream:
+            is_long = self._journal.append(number, stream)
+        self._write(self._root / file.name, file.data)
+        self._write(self._root / _JOURNAL, str(number).encode())
+        if is_long:
+            with suppress(Overtaken):
+                self._put_whole()
+
+    def _put_whole(self) -> None:
+        """Let all files take the place of the journal's batches."""
+        assert self._journal is not None
+        number = self._number + 1
+        files = (File(p.relative_to(self._root).as_posix(), p.read_bytes()) for p in self._files())
+        with _packed(files) as stream:
+            self._journal.put_whole(number, stream)
+        self._write(self._root / _JOURNAL, str(number).encode())
+
+    def _files(self) -> Iterator[Path]:
+        return self._root.glob(f"??/*{_SUFFIX}")
+
 
 class InboxSource:
     """Pushed documents as a source. Keys are the ids that callers chose."""
 
     def __init__(self, config: InboxConfig) -> None:
-        self._inbox = Inbox(config.path, config.name)
+        self._inbox = Inbox.at(config, config.name)
 
     def scan(self) -> Iterator[Entry]:
-        """Every document that is not deleted. Raises: SourceError."""
+        """Every document that is not deleted. Raises: SourceError, StorageError."""
+        self._inbox.follow()
         return self._inbox.entries()
 
     def forget(self, key: str) -> bool:
@@ -179,6 +277,15 @@ class InboxSource:
     def fetch(self, entry: Entry) -> bytes:
         """The newest bytes: a push between scan and fetch is read once more by the next scan."""
         return self._inbox.read(entry.key)
+
+
+@contextmanager
+def _packed(files: Iterable[File]) -> Iterator[IO[bytes]]:
+    with tempfile.TemporaryFile() as stream:
+        with packed(stream) as rows:
+            for file in files:
+                write_row(rows, file)
+        yield stream
 
 
 def _header(path: Path) -> dict[str, Any] | None:

@@ -4,37 +4,50 @@
 
 Events may come twice and in any order: the greatest (version, digest) of a key wins, so that every
 order of the same events ends in the same documents. A batch of events and the position up to which
-they were read are one transaction; what was committed survives a power cut.
+they were read are one transaction; what was committed survives a power cut. Where storage is in an
+object store, a batch is in the source's journal there before it is committed here.
 """
 
 import hashlib
 import json
+import shutil
 import sqlite3
+import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
+from rag_assets.config import KeptPlace
 from rag_assets.errors import SourceError, StorageError
 from rag_assets.sources.base import Changes, Entry, Scalar
+from rag_assets.sources.journal import Journal, Overtaken, open_journal, retried
+from rag_assets.sources.kept_rows import (
+    DELETED,
+    SCHEMA,
+    DeadLetter,
+    Document,
+    Position,
+    Row,
+    Whole,
+    packed,
+    play,
+    position,
+    read_rows,
+    set_position,
+    unpacked,
+    write_row,
+)
 
 _FILE = "kept.sqlite3"
-_DELETED = "~"  # greater than any hex digest: of two events with one version, the deletion wins
 _PATIENCE = 60.0  # seconds to wait for another process that writes
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS documents (
-    key TEXT PRIMARY KEY, version INTEGER NOT NULL, digest TEXT NOT NULL, sequence INTEGER NOT NULL,
-    header TEXT) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_sequence ON documents (sequence);
-CREATE TABLE IF NOT EXISTS bodies (key TEXT PRIMARY KEY, data BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS positions (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS dead_letters (
-    id INTEGER PRIMARY KEY, at TEXT NOT NULL, name TEXT NOT NULL UNIQUE, reason TEXT NOT NULL,
-    body BLOB);
-"""
+_JOURNAL = "journal"  # the position that tells how far the journal is in here
+_TOLD = "journal told"  # when it last got a batch from here
+_QUIET = 60.0  # seconds after which a position goes to the journal though nothing came with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +93,41 @@ class Event:
 
 
 class Kept:
-    """The documents of one source; safe for any number of processes."""
+    """The documents of one source; safe for any number of processes.
 
-    def __init__(self, directory: str | Path, source: str) -> None:
+    journal: where batches go before they count, so that other machines can go on from them.
+    """
+
+    def __init__(self, directory: str | Path, source: str, journal: Journal | None = None) -> None:
         self._path = Path(directory) / _FILE
         self._source = source
+        self._journal = journal
+
+    @classmethod
+    def at(cls, place: KeptPlace, source: str) -> "Kept":
+        """What is kept of a source at the place that its configuration names."""
+        return cls(place.path, source, open_journal(place, source))
+
+    def follow(self) -> None:
+        """Take in what other machines took in. Raises: Overtaken, StorageError."""
+        if self._journal is None:
+            return
+        number = int(self.position(_JOURNAL) or 0)
+        whole, batches = self._journal.since(number)
+        if not number and not whole and not batches and self.newest():
+            self._put_whole(self._journal, 1)  # kept from before the storage was in a bucket
+        if whole is not None:
+            with self._journal.read(whole) as file:
+                self._put_back(file)
+        for batch in batches:
+            with (
+                self._journal.read(batch) as file,
+                self._connected() as base,
+                _transaction(base),
+            ):
+                if int(position(base, _JOURNAL) or 0) == batch.number - 1:
+                    play(base, read_rows(unpacked(file)))
+                    set_position(base, _JOURNAL, str(batch.number))
 
     def apply(
         self,
@@ -98,27 +141,65 @@ class Kept:
         position: a name and what `position` is to answer for it. whole: the events are everything
         there is, so that what they lack is deleted. Returns how many documents changed.
 
-        Raises: ValueError when an event cannot be stored, StorageError when nothing can; nothing of
-        the batch is kept then.
+        Raises: ValueError when an event cannot be stored, StorageError when nothing can, Overtaken
+        when another machine took something in meanwhile; nothing of the batch is kept then.
         """
-        with self._connected() as base, _transaction(base):
-            (last,) = base.execute("SELECT coalesce(max(sequence), 0) FROM documents").fetchone()
-            number, named = last, set()
-            for event in events:
-                number += _take_in(base, event, number + 1)
-                if whole:
-                    named.add(event.key)
-            if whole:
-                number += _delete_others(base, named, number + 1)
-            if position:
-                base.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", position)
-            return number - last
+        return self._committed(_rows(events, position, whole))
 
     def position(self, name: str) -> str | None:
         """Where a stream stood at the last batch that was taken in; None before the first."""
         with self._connected() as base:
-            row = base.execute("SELECT value FROM positions WHERE name = ?", (name,)).fetchone()
-        return row[0] if row else None
+            return position(base, name)
+
+    def _committed(self, rows: Iterator[Row]) -> int:
+        """Take rows in; they are in the journal before they are committed here."""
+        if self._journal is None:
+            with self._connected() as base, _transaction(base):
+                return play(base, rows)
+        with (
+            tempfile.TemporaryFile() as spool,
+            self._connected() as base,
+            _transaction(base),
+        ):
+            batch = _Batch(rows, packed(spool))
+            changed = play(base, batch)
+            batch.end()
+            # A position alone, which may be lost without harm, goes to the journal seldom.
+            quiet = time.time() - float(position(base, _TOLD) or 0) < _QUIET
+            if not batch.rows or (batch.is_position and quiet):
+                return changed
+            number = int(position(base, _JOURNAL) or 0) + 1
+            is_long = self._journal.append(number, spool)
+            set_position(base, _JOURNAL, str(number))
+            set_position(base, _TOLD, str(time.time()))
+        if is_long:
+            with suppress(Overtaken):
+                self._put_whole(self._journal, 0)
+        return changed
+
+    def _put_whole(self, journal: Journal, more: int) -> None:
+        """Let the file as it is take the place of all batches; `more` counts it as one itself."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / _FILE
+            with self._connected() as base:
+                base.execute("VACUUM INTO ?", (str(path),))
+            with closing(sqlite3.connect(path)) as copy, copy:
+                before = int(position(copy, _JOURNAL) or 0)
+                set_position(copy, _JOURNAL, str(before + more))
+            with path.open("rb") as file:
+                journal.put_whole(before + more, file)
+        with self._connected() as base, _transaction(base):
+            if int(position(base, _JOURNAL) or 0) == before:
+                set_position(base, _JOURNAL, str(before + more))
+
+    def _put_back(self, whole: IO[bytes]) -> None:
+        """Let a whole file take the place of what is here."""
+        with tempfile.NamedTemporaryFile() as copy:
+            shutil.copyfileobj(whole, copy)
+            copy.flush()
+            with self._connected() as base, closing(sqlite3.connect(copy.name)) as other:
+                other.backup(base)
+                base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def newest(self) -> int:
         """The greatest version of any document, also of deleted ones; 0 when there is none."""
@@ -127,12 +208,26 @@ class Kept:
         return int(found)
 
     def forget(self, key: str) -> bool:
-        """Leave nothing of a document but its key; events that came before do not bring it back."""
+        """Leave nothing of a document but its key, here and in the journal; events that came before
+        do not bring it back. Raises: StorageError."""
+        found = False
+
+        def erase() -> None:
+            nonlocal found
+            self.follow()
+            found = self._erased(key)
+            if self._journal is not None:
+                self._put_whole(self._journal, 1)
+
+        retried(erase, self._source)
+        return found
+
+    def _erased(self, key: str) -> bool:
         with self._connected() as base:
             base.execute("PRAGMA secure_delete = ON")
             with _transaction(base):
                 found = base.execute(
-                    "UPDATE documents SET header = NULL, digest = ? WHERE key = ?", (_DELETED, key)
+                    "UPDATE documents SET header = NULL, digest = ? WHERE key = ?", (DELETED, key)
                 ).rowcount
                 base.execute("DELETE FROM bodies WHERE key = ?", (key,))
             base.execute("VACUUM")
@@ -159,12 +254,8 @@ class Kept:
 
     def bury(self, name: str, reason: str, body: bytes | None) -> None:
         """Keep what can never be taken in, with the reason; burying one name twice is once."""
-        row = (datetime.now(UTC).isoformat(), name, reason, body)
-        with self._connected() as base, _transaction(base):
-            base.execute(
-                "INSERT OR IGNORE INTO dead_letters (at, name, reason, body) VALUES (?, ?, ?, ?)",
-                row,
-            )
+        at = datetime.now(UTC).isoformat()
+        self._committed(iter([DeadLetter(at, name, reason, body)]))
 
     def dead_letters(self) -> list[tuple[str, str]]:
         """What could not be taken in: names and reasons, in the order in which it came."""
@@ -241,7 +332,7 @@ class Kept:
                 base.execute("PRAGMA journal_mode = WAL")
                 base.execute("PRAGMA synchronous = FULL")
                 if not base.execute("PRAGMA user_version").fetchone()[0]:
-                    base.executescript(_SCHEMA + "PRAGMA user_version = 1;")
+                    base.executescript(SCHEMA + "PRAGMA user_version = 1;")
                 yield base
         except (sqlite3.DatabaseError, OSError) as error:
             raise StorageError(
@@ -261,39 +352,36 @@ def _transaction(base: sqlite3.Connection) -> Iterator[None]:
     base.execute("COMMIT")
 
 
-def _take_in(base: sqlite3.Connection, event: Event, number: int) -> int:
-    """1 when the event is newer than what is held of its document, else 0."""
-    header = None if event.deleted else event.header
-    digest = _DELETED
-    if header is not None:
-        digest = hashlib.sha256(header.encode() + b"\0" + (event.data or b"")).hexdigest()
-    changed = base.execute(
-        "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
-        " version = excluded.version, digest = excluded.digest, sequence = excluded.sequence,"
-        " header = excluded.header"
-        " WHERE (excluded.version, excluded.digest) > (documents.version, documents.digest)",
-        (event.key, event.version, digest, number, header),
-    ).rowcount
-    if changed < 1:
-        return 0
-    if event.deleted or event.data is None:
-        base.execute("DELETE FROM bodies WHERE key = ?", (event.key,))
-    else:
-        base.execute("INSERT OR REPLACE INTO bodies VALUES (?, ?)", (event.key, event.data))
-    return 1
+def _rows(events: Iterable[Event], position: tuple[str, str] | None, whole: bool) -> Iterator[Row]:
+    for event in events:
+        header = None if event.deleted else event.header
+        data = None if event.deleted else event.data
+        yield Document(event.key, event.version, header, data)
+    if whole:
+        yield Whole()
+    if position:
+        yield Position(*position)
 
 
-def _delete_others(base: sqlite3.Connection, named: set[str], number: int) -> int:
-    """Delete the documents that a complete list lacks; how many those were."""
-    held = base.execute("SELECT key FROM documents WHERE header IS NOT NULL").fetchall()
-    gone = [key for (key,) in held if key not in named]
-    for place, key in enumerate(gone):
-        base.execute(
-            "UPDATE documents SET header = NULL, digest = ?, sequence = ? WHERE key = ?",
-            (_DELETED, number + place, key),
-        )
-        base.execute("DELETE FROM bodies WHERE key = ?", (key,))
-    return len(gone)
+class _Batch:
+    """Rows that are written down while they are played. is_position: they are one and no more."""
+
+    def __init__(self, rows: Iterator[Row], file: IO[bytes]) -> None:
+        self._source = rows
+        self._file = file
+        self.rows = 0
+        self.is_position = False
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._source:
+            yield row  # played first: one that cannot be stored is in no journal
+            write_row(self._file, row)
+            self.rows += 1
+            self.is_position = self.rows == 1 and isinstance(row, Position) and row.value != ""
+
+    def end(self) -> None:
+        """Write down what is still in memory."""
+        self._file.close()
 
 
 def _text(time: datetime | None) -> str | None:

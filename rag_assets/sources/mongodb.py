@@ -17,7 +17,7 @@ from rag_assets.config import MongodbConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources.fields import scalar_of, text_at, value_at
 from rag_assets.sources.followed import FollowedSource
-from rag_assets.sources.kept import Event, Kept
+from rag_assets.sources.kept import Event
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -58,7 +58,7 @@ class MongodbSource(FollowedSource):
 
     def __init__(self, config: MongodbConfig) -> None:
         self._config = config
-        super().__init__(Kept(config.path, config.name))
+        super().__init__(config)
 
     def _catch_up(self) -> None:
         from pymongo.errors import OperationFailure

@@ -17,7 +17,7 @@ from rag_assets.config import PostgresCdcConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources.fields import scalar_of, text_at, written
 from rag_assets.sources.followed import FollowedSource
-from rag_assets.sources.kept import Event, Kept
+from rag_assets.sources.kept import Event
 from rag_assets.sources.pgoutput import (
     UNCHANGED,
     Change,
@@ -52,7 +52,7 @@ class PostgresCdcSource(FollowedSource):
 
     def __init__(self, config: PostgresCdcConfig) -> None:
         self._config = config
-        super().__init__(Kept(config.path, config.name))
+        super().__init__(config)
         self._slot = config.slot or f"rag_{config.name}".replace("-", "_")
         self._publication = config.publication or self._slot
 

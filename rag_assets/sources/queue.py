@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from rag_assets.config import QueueConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources.followed import FollowedSource
-from rag_assets.sources.kept import Event, Kept
+from rag_assets.sources.kept import Event
 from rag_assets.sources.message import event_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class QueueSource(FollowedSource):
 
     def __init__(self, config: QueueConfig) -> None:
         self._config = config
-        super().__init__(Kept(config.path, config.name))
+        super().__init__(config)
 
     def _catch_up(self) -> None:
         deadline = time.monotonic() + self._config.seconds

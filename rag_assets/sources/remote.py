@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -44,7 +45,7 @@ class ObjectStoreUrl:
         import obstore
 
         try:
-            for page in obstore.list(self._store(), chunk_size=1000):
+            for page in obstore.list(self._store, chunk_size=1000):
                 for meta in page:
                     if _listed(self._chosen, meta["path"]) and not _is_folder_mark(meta):
                         yield within_limit(self._entry(meta), self._max_mib)
@@ -84,7 +85,7 @@ class ObjectStoreUrl:
         import obstore
 
         try:
-            meta = obstore.head(self._store(), key)
+            meta = obstore.head(self._store, key)
         except FileNotFoundError:
             return None
         except (obstore.exceptions.BaseError, OSError) as error:
@@ -98,10 +99,11 @@ class ObjectStoreUrl:
         import obstore
 
         try:
-            return bytes(obstore.get(self._store(), entry.key).bytes())
+            return bytes(obstore.get(self._store, entry.key).bytes())
         except (obstore.exceptions.BaseError, OSError) as error:
             raise SourceError(f"{entry.uri}: cannot be read ({_first_line(error)})") from error
 
+    @cached_property
     def _store(self) -> "ObjectStore":
         return open_store(self._url, self._s3)
 

@@ -14,6 +14,8 @@ from urllib.parse import unquote_plus, urlsplit
 
 from rag_assets.config import S3Config, SqsConfig
 from rag_assets.errors import SourceError
+from rag_assets.object_stores import boto_client
+from rag_assets.sources.journal import retried
 from rag_assets.sources.kept import Event, Kept
 
 _BATCH = 10  # messages that SQS gives at once
@@ -29,7 +31,7 @@ class S3Events:
         self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
         self._config = config
         self._s3 = s3
-        self._kept = Kept(config.path, source)
+        self._kept = Kept.at(config, source)
 
     def named_since(self, cursor: str | None) -> tuple[list[str], str]:
         """Keys, below the prefix, that were named since a cursor, and the cursor behind them.
@@ -39,7 +41,7 @@ class S3Events:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            self._catch_up()
+            retried(self._caught_up, self._source)
         except (BotoCoreError, ClientError) as error:
             raise SourceError(
                 f"source {self._source!r}: the notifications at {self._config.queue_url} cannot be"
@@ -48,6 +50,10 @@ class S3Events:
             ) from error
         found = self._kept.changes(cursor)
         return [entry.key for entry in found.entries], found.cursor
+
+    def _caught_up(self) -> None:
+        self._kept.follow()
+        self._catch_up()
 
     def _catch_up(self) -> None:
         deadline = time.monotonic() + _SECONDS
@@ -83,17 +89,7 @@ class S3Events:
 
     @cached_property
     def _client(self) -> Any:
-        import boto3
-
-        s3 = self._s3 or S3Config()
-        return boto3.client(
-            "sqs",
-            region_name=s3.region_name,
-            endpoint_url=self._config.endpoint_url,
-            aws_access_key_id=s3.aws_access_key_id,
-            aws_secret_access_key=s3.aws_secret_access_key,
-            aws_session_token=s3.aws_session_token,
-        )
+        return boto_client("sqs", self._s3, self._config.endpoint_url)
 
 
 def _records(body: str) -> list[dict[str, Any]]:

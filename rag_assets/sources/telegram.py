@@ -15,6 +15,7 @@ from rag_assets.errors import SourceError
 from rag_assets.sources.api import JsonApi
 from rag_assets.sources.base import Entry
 from rag_assets.sources.http import HttpClient
+from rag_assets.sources.journal import retried
 from rag_assets.sources.kept import Event, Kept
 from rag_assets.sources.spool import Spool
 
@@ -30,7 +31,7 @@ class TelegramSource:
         self._config = config
         client = client or HttpClient(config.http, secrets=[config.token])
         self._api = JsonApi(config.name, f"{config.url}/bot{config.token}", client)
-        self._kept = Kept(config.path, config.name)
+        self._kept = Kept.at(config, config.name)
         self._texts = Spool()
 
     def scan(self) -> Iterator[Entry]:
@@ -40,7 +41,7 @@ class TelegramSource:
         """
         exported = self._spooled()
         if self._config.token:
-            self._catch_up()
+            retried(self._caught_up, self._config.name)
         for entry in self._kept.entries():
             mine = exported.get(entry.key)
             if mine is None or _version(mine) <= _version(entry):
@@ -63,6 +64,10 @@ class TelegramSource:
         if data is None:
             raise SourceError(f"{entry.uri}: the message is gone; refresh again")
         return data
+
+    def _caught_up(self) -> None:
+        self._kept.follow()
+        self._catch_up()
 
     def _catch_up(self) -> None:
         position = self._kept.position(_POSITION)

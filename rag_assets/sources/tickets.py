@@ -13,7 +13,7 @@ from rag_assets.sources.base import Entry
 from rag_assets.sources.fields import value_at
 from rag_assets.sources.followed import FollowedSource
 from rag_assets.sources.http import HttpClient
-from rag_assets.sources.kept import Event, Kept
+from rag_assets.sources.kept import Event
 
 _POSITION = "tickets"
 _GONE = {"deleted", "scrubbed"}
@@ -29,7 +29,7 @@ class TicketsSource(FollowedSource):
         )
         client = client or HttpClient(config.http, secrets=[config.token])
         self._api = JsonApi(config.name, config.url, client, {"Authorization": credentials})
-        super().__init__(Kept(config.path, config.name))
+        super().__init__(config)
 
     def fetch(self, entry: Entry) -> bytes:
         """A ticket with its comments as markdown. Raises: SourceError."""

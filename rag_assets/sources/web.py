@@ -86,10 +86,19 @@ class WebSource:
         for page in found:
             names = [*self._forgotten(), _hashed(page.url)]
             _replace(self._folder / "forgotten.json", json.dumps(sorted(set(names))).encode())
-            pages[page.url] = replace(page, digest="", hidden=True, etag="", modified="")
+            pages[page.url] = replace(page, digest="", hidden=True)
         if found:
             self._remember(pages)
         return bool(found)
+
+    def let_in(self, key: str) -> None:
+        """Read a page again that was forgotten."""
+        pages = self._known()
+        for page in [page for page in pages.values() if _entry(page).key == key]:
+            names = set(self._forgotten()) - {_hashed(page.url)}
+            _replace(self._folder / "forgotten.json", json.dumps(sorted(names)).encode())
+            pages[page.url] = replace(page, etag="", modified="")
+        self._remember(pages)
 
     def _forgotten(self) -> list[str]:
         try:
@@ -135,7 +144,7 @@ class WebSource:
     ) -> tuple[_Page | None, tuple[str, ...]]:
         """(the page, or None for a sitemap and a page that is gone; where it leads)."""
         headers = {}
-        if known and self._file(known.digest).exists():
+        if known and (known.hidden or self._file(known.digest).exists()):
             pairs = (("If-None-Match", known.etag), ("If-Modified-Since", known.modified))
             headers = {name: value for name, value in pairs if value}
         reply = self._client.get(url, headers)

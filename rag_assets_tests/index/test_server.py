@@ -9,12 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from rag_assets.config import IndexConfig
+from rag_assets.embedding.store import EmbeddingStore
 from rag_assets.errors import StorageError
 from rag_assets.index.checks import check_integrity, differences
+from rag_assets.index.erase import build_without, drop_spare_collections, put_in_place
 from rag_assets.index.live import LiveIndex
 from rag_assets.index.server import ChromaServer
 from rag_assets.index.versions import Versions
-from rag_assets_tests.index.conftest import MODEL, build, publish, vector, wanted
+from rag_assets.records import text_key
+from rag_assets_tests.index.conftest import (
+    DIMENSION,
+    MODEL,
+    build,
+    publish,
+    vector,
+    vectors,
+    wanted,
+)
 
 CONTENT = {f"d{i}": [f"text {i} {j}" for j in range(3)] for i in range(20)}
 
@@ -123,3 +135,41 @@ def test_cloud_without_credentials_says_what_to_set(
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(StorageError, match="CHROMA_API_KEY"):
         build(versions, CONTENT, home="cloud")
+
+
+def test_what_is_erased_leaves_the_server(versions: Versions, server: str, tmp_path: Path) -> None:
+    for number in range(3):
+        publish(versions, edited(number), home=server)
+        with versions.publishing():
+            versions.collect_garbage(keep=2)
+    store = EmbeddingStore(tmp_path / "embeddings", MODEL, DIMENSION)
+    keys = [text_key(text) for n in (1, 2) for texts in edited(n).values() for text in texts]
+    store.put(list(dict.fromkeys(keys)), vectors(list(dict.fromkeys(keys))))
+    config = IndexConfig(chroma=server)
+    erased = {text_key("d1" + f"edit {n}")[:32] for n in range(3)}
+
+    def holding() -> set[str]:
+        home = ChromaServer(server, "test")
+        found = {n for n in collections(server) if erased & set(home.open(n).ids())}
+        home.close()
+        return found
+
+    assert len(holding()) >= 2
+    facts = {"config": config, "knowledge_base": "test", "run_id": "erasure"}
+    with versions.publishing():
+        live = versions.live().version
+        for number in versions.sealed():
+            made = build_without(versions, number, ["d1"], store, **facts)
+            if number == live:
+                versions.replace_live(made.version)
+                versions.remove(live)
+            else:
+                put_in_place(versions, made, number)
+        assert drop_spare_collections(versions, config, "test") > 0
+    assert holding() == set()
+    used = {versions.manifest(number).collection for number in versions.sealed()}
+    assert collections(server) == used
+    for number in versions.sealed():
+        assert differences(versions, number) == []
+    publish(versions, edited(7), home=server)
+    assert holding() == set()

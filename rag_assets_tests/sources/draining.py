@@ -1,5 +1,6 @@
 """One look at a queue, by a process that kills itself at a step; arguments: URL PATH STEP COUNT."""
 
+import itertools
 import os
 import signal
 import sys
@@ -11,14 +12,14 @@ from rag_assets.sources.queue import QueueSource
 
 def dies_after(owner, name, count, *, before=False):
     """Make the count-th call of a method the last thing this process does."""
-    original, calls = getattr(owner, name), [0]
+    original, calls = getattr(owner, name), itertools.count(1)
 
     def dying(*args, **kwargs):
-        calls[0] += 1
-        if before and calls[0] == count:
+        number = next(calls)  # of any thread
+        if before and number == count:
             os.kill(os.getpid(), signal.SIGKILL)
         found = original(*args, **kwargs)
-        if calls[0] == count:
+        if number == count:
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 

@@ -10,13 +10,15 @@ from xml.sax.saxutils import escape
 
 
 class Bucket(ThreadingHTTPServer):
-    """objects: key → bytes. fail_from_page: the listing answers 403 from this page on."""
+    """objects: key → bytes. headers: of each request. fail_from_page: from this page on the listing
+    answers 403."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.objects: dict[str, bytes] = {}
+        self.headers: list[dict[str, str]] = []
         self.page_size = 2
         self.fail_from_page: int | None = None
 
@@ -29,6 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Bucket
 
     def do_GET(self) -> None:
+        self.server.headers.append(dict(self.headers))
         address = urlsplit(self.path)
         query = parse_qs(address.query)
         key = unquote(address.path).lstrip("/").partition("/")[2]

@@ -106,3 +106,18 @@ def test_entities_of_a_feed_are_not_expanded(site, open_feed):
     source = open_feed("/rss", articles=False)
     (entry,) = source.scan()
     assert b"root:" not in source.fetch(entry)
+
+
+def test_a_forgotten_article_is_not_fetched_again_until_it_is_let_in(site, open_feed, tmp_path):
+    site.pages["/rss"] = Answer(RSS.encode())
+    site.page("/a/1", "<html><body><p>Quaxolotl.</p></body></html>")
+    assert len(list(open_feed("/rss").scan())) == 2
+    assert open_feed("/rss").forget("g1")
+    site.pages["/rss"] = Answer(RSS.replace("Short.", "Longer.").encode())
+    before = site.requests.count("/a/1")
+    assert [entry.key for entry in open_feed("/rss").scan()] == [site.url("/a/2")]
+    assert site.requests.count("/a/1") == before
+    assert not any(b"Quaxolotl" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+    open_feed("/rss").let_in("g1")
+    assert len(list(open_feed("/rss").scan())) == 2
+    assert site.requests.count("/a/1") == before + 1

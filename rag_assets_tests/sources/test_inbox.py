@@ -91,12 +91,16 @@ def test_any_printable_id_and_any_bytes_come_back(tmp_path_factory, key: str, da
     assert all(directory in path.parents for path in directory.rglob("*"))
 
 
-def test_the_inbox_lies_in_storage_and_must_be_local(tmp_path: Path) -> None:
+def test_the_inbox_lies_in_storage_and_on_a_disk(tmp_path: Path) -> None:
     file = tmp_path / "knowledge_base.yaml"
     file.write_text("name: a\nsources: [{name: pushed, type: inbox}]\n")
     [config] = load_config(file).sources
     assert (config.path, config.delete_guard) == (str(tmp_path / ".rag/inbox/pushed"), 1.0)
-    file.write_text("name: a\nstorage: s3://b/c\nsources: [{name: pushed, type: inbox}]\n")
+    remote = "name: a\nstorage: s3://b/c\nworking_directory: ./here\n"
+    file.write_text(remote + "sources: [{name: pushed, type: inbox}]\n")
+    [config] = load_config(file).sources
+    assert (config.path, config.carried_to) == (str(tmp_path / "here/inbox/pushed"), "s3://b/c")
+    file.write_text("name: a\nsources: [{name: pushed, type: inbox, path: 's3://b/c'}]\n")
     with pytest.raises(ConfigError, match=r"sources\.0\.path: expected a local directory"):
         load_config(file)
 

@@ -178,3 +178,15 @@ def test_kills_between_every_two_steps_lose_nothing(broker):
     assert broker.dead(len(poison)) == poison
     assert sorted(name for name, _ in kept.dead_letters()) == sorted(poison)
     assert broker.waiting() == 0
+
+
+def test_a_forgotten_document_is_not_kept_again(broker):
+    broker.send("m1", id="a", version=1, text="Quaxolotl")
+    broker.send("m2", id="b", version=1, text="rest")
+    assert len(list(broker.source().scan())) == 2
+    assert broker.source().forget("a")
+    broker.send("m1", id="a", version=1, text="Quaxolotl")
+    assert [entry.key for entry in broker.source().scan()] == ["b"]
+    assert broker.waiting() == 0
+    files = [path for path in broker.root.rglob("*") if path.is_file()]
+    assert not any(b"Quaxolotl" in path.read_bytes() for path in files)

@@ -161,3 +161,20 @@ def test_bytes_that_nobody_needs_are_removed(site, open_site, tmp_path):
     site.page("/docs/", linked("a"))
     list(open_site().scan())
     assert len(list(tmp_path.glob("bodies/*/*"))) == 1
+
+
+def test_a_forgotten_page_is_not_kept_again_and_still_leads_on(site, open_site, tmp_path):
+    site.page("/docs/", linked("a.html"))
+    site.page("/docs/a.html", linked("b.html").replace("Text", "Quaxolotl"), ETag='"a1"')
+    site.page("/docs/b.html", linked())
+    source = open_site()
+    assert paths(source) == ["docs/", "docs/a.html", "docs/b.html"]
+    key = site.url("/docs/a.html").partition("://")[2]
+    assert open_site().forget(key)
+    for etag in ('"a1"', '"a2"'):
+        site.page("/docs/a.html", linked("b.html").replace("Text", "Quaxolotl"), ETag=etag)
+        assert paths(open_site()) == ["docs/", "docs/b.html"]
+        kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+        assert not any(b"Quaxolotl" in data for data in kept)
+    open_site().let_in(key)
+    assert paths(open_site()) == ["docs/", "docs/a.html", "docs/b.html"]

@@ -102,7 +102,7 @@ async def put(
     """
     shelf, inbox = _writable(call, source, knowledge_base)
     data, pushed = _content(await request.body(), request.headers.get("content-type", ""))
-    pushed = _owned(pushed, inbox, id, call)
+    pushed = await asyncio.to_thread(_owned, pushed, inbox, id, call)
     digest = await asyncio.to_thread(inbox.put, id, data, pushed)
     return _accepted(call, shelf, f"{source}/{id}", digest)
 
@@ -119,7 +119,7 @@ async def delete(
 ) -> Response:
     """Mark a pushed document as deleted; the next refresh of its source removes it."""
     shelf, inbox = _writable(call, source, knowledge_base)
-    _owned(Pushed(), inbox, id, call)
+    await asyncio.to_thread(_owned, Pushed(), inbox, id, call)
     if not await asyncio.to_thread(inbox.delete, id):
         raise _unknown(source, id)
     return _accepted(call, shelf, f"{source}/{id}", None)
@@ -166,6 +166,7 @@ def _owned(pushed: Pushed, inbox: Inbox, key: str, call: Call) -> Pushed:
     tenant = call.principal.tenant
     if tenant is None:
         return pushed
+    inbox.follow()  # it may have been pushed on another machine
     held = inbox.header(key)
     if held is not None and not call.principal.owns(held["metadata"]):
         raise Refused(403, f"the document {key!r} belongs to another tenant")

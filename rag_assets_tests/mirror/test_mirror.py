@@ -2,41 +2,14 @@
 
 import pytest
 
-pytest.importorskip("moto")
-
 from rag_assets.config import S3Config
 from rag_assets.errors import Busy, StorageError
 from rag_assets.index.versions import Versions
 from rag_assets.knowledge_base import KnowledgeBase
-from rag_assets.mirror import INDEX, Follower, Mirror
+from rag_assets.mirror import INDEX, Bucket, Follower, Mirror
 from rag_assets.refresh.pipeline import Pipeline
+from rag_assets_tests.mirror import machine as other
 from rag_assets_tests.sources import moto_server
-
-
-@pytest.fixture(scope="module")
-def server():
-    with moto_server.serving() as url:
-        yield url
-
-
-@pytest.fixture
-def bucket(server):
-    s3 = moto_server.client("s3", server)
-    s3.create_bucket(Bucket="storage")
-    yield s3
-    for item in s3.list_objects_v2(Bucket="storage").get("Contents", []):
-        s3.delete_object(Bucket="storage", Key=item["Key"])
-    s3.delete_bucket(Bucket="storage")
-
-
-@pytest.fixture
-def machine(server, bucket, tmp_path):
-    def made(name):
-        directory = tmp_path / name
-        config = S3Config(**moto_server.settings(server))
-        return Mirror("s3://storage/kb", directory, config), directory
-
-    return made
 
 
 def write(directory, **files):
@@ -99,14 +72,14 @@ def test_the_head_is_put_on_condition(machine, monkeypatch):
     (first, here), (second, there) = machine("a"), machine("b")
     write(here, lake__x="1")
     write(there, lake__x="2")
-    upload = Mirror._upload
+    put = Bucket.put_listing
 
-    def overtaken(self, files, there_already):
-        monkeypatch.setattr(Mirror, "_upload", upload)
+    def overtaken(self, files):
+        monkeypatch.setattr(Bucket, "put_listing", put)
         assert first.push()
-        upload(self, files, there_already)
+        return put(self, files)
 
-    monkeypatch.setattr(Mirror, "_upload", overtaken)
+    monkeypatch.setattr(Bucket, "put_listing", overtaken)
     with pytest.raises(Busy):
         second.push()
     assert (there / "lake" / "x").read_text() == "1"
@@ -147,6 +120,117 @@ def test_damage_and_failures_leave_what_is_here(machine, bucket, server):
     with pytest.raises(StorageError, match="s3://nowhere/kb: cannot be") as caught:
         wrong.push()
     assert "secretexample" not in str(caught.value)
+
+
+def test_a_small_change_of_a_large_file_sends_and_brings_the_part_it_is_in(
+    machine, bucket, monkeypatch
+):
+    (first, here), (second, there) = machine("a"), machine("b")
+    write(here, lake__x="")
+    data = bytes(range(256)) * 1024 + b"a" * (1 << 18) + b"b" * (1 << 18) + b"the end"
+    (here / "lake" / "x").write_bytes(data)
+    first.push()
+    second.pull()
+    assert (there / "lake" / "x").read_bytes() == data
+    changed = data[: 1 << 18] + b"A" + data[(1 << 18) + 1 :]
+    (here / "lake" / "x").write_bytes(changed)
+    first.push()
+    names = [o["Key"] for o in bucket.list_objects_v2(Bucket="storage")["Contents"]]
+    assert sum("/objects/" in name for name in names) == 4 + 1
+    brought = []
+    part = Bucket.part
+    monkeypatch.setattr(Bucket, "part", lambda self, name: brought.append(name) or part(self, name))
+    # A part is taken from a file here only if it still holds it.
+    kept = bytearray(data)
+    kept[-1] = 0
+    (there / "lake" / "x").write_bytes(kept)
+    second.pull()
+    assert (there / "lake" / "x").read_bytes() == changed
+    assert len(brought) == 2
+
+
+def test_a_version_that_was_built_anew_under_its_number_is_brought_anew(machine):
+    (first, here), (second, there) = machine("a"), machine("b")
+    write(here, **{"index__000001__rows": "secret", "index__000001__MANIFEST.json": "{1}"})
+    write(here, **{"index__000002__rows": "2", "index__000002__MANIFEST.json": "{2}"})
+    write(here, **{"index__LIVE.json": "2"})
+    first.push()
+    second.pull(INDEX)
+    write(there, index__000001__extra="made by opening it")
+    write(here, **{"index__000001__rows": "rest", "index__000001__MANIFEST.json": "{1, anew}"})
+    first.push()
+    second.pull(INDEX)
+    assert (there / "index/000001/rows").read_text() == "rest"
+    assert not (there / "index/000001/extra").exists()
+    assert (there / "index/000002/rows").read_text() == "2"
+
+
+def test_vectors_that_the_loser_paid_for_are_kept_unless_something_was_erased(machine):
+    (first, here), (second, there) = machine("a"), machine("b")
+    write(here, embeddings__m__base="1", lake__x="1")
+    first.push()
+    second.pull()
+    write(here, lake__x="2")
+    first.push()
+    write(there, embeddings__m__mine="2", lake__x="lost")
+    with pytest.raises(Busy):
+        second.push()
+    assert held(there) == {"embeddings/m/base", "embeddings/m/mine", "lake/x"}
+    assert second.push()
+    first.pull()
+    assert (here / "embeddings/m/mine").exists()
+    write(here, **{"forgotten.json": "{}"})
+    first.push()
+    write(there, embeddings__m__more="3")
+    second.pull()
+    assert held(there) == {"embeddings/m/base", "embeddings/m/mine", "lake/x", "forgotten.json"}
+
+
+def test_readers_bring_versions_and_token_vectors(machine):
+    (first, here), (second, there) = machine("a"), machine("b")
+    write(here, lake__x="1", index__promotions="2", embeddings__m__m__vectors="3")
+    write(here, **{"embeddings__m__m__tokens-1.sqlite3": "4", "forgotten.json": "{}"})
+    first.push()
+    second.pull(INDEX)
+    assert held(there) == {
+        "index/promotions",
+        "embeddings/m/m/tokens-1.sqlite3",
+        "forgotten.json",
+    }
+
+
+def test_a_full_disk_leaves_what_is_here_and_says_so(machine, server):
+    (first, here), (_, there) = machine("a"), machine("b")
+    write(here, index__promotions="1", **{"index__LIVE.json": "1"})
+    first.push()
+    settings = moto_server.settings(server)
+    process, pipe = other.start("pull with a full disk", settings, there)
+    assert pipe.recv() is True
+    process.join()
+    write(here, index__promotions="2" * 5000, **{"index__LIVE.json": "2"})
+    first.push()
+    process, pipe = other.start("pull with a full disk", settings, there)
+    told = pipe.recv()
+    process.join()
+    assert told.startswith(f"StorageError: {there}: s3://storage/kb cannot be read, because the")
+    assert "make room" in told
+    assert (there / "index" / "LIVE.json").read_text() == "1"
+    assert not list((there / "index").glob(".*"))
+
+
+def test_a_reader_whose_bucket_is_away_serves_what_it_has(machine, tmp_path):
+    _, here = machine("a")
+    gone = S3Config(**moto_server.settings("http://127.0.0.1:9"))
+    lost = Mirror("s3://storage/kb", tmp_path / "new", gone)
+    with pytest.raises(StorageError, match="check the address, the credentials and the endpoint"):
+        Follower(lost, tmp_path / "new").start()
+    write(here, **{"index__LIVE.json": "1"})
+    follower = Follower(Mirror("s3://storage/kb", here, gone), here)
+    follower.start()
+    follower.stop()
+    assert (here / "index" / "LIVE.json").read_text() == "1"
+    with pytest.raises(StorageError, match="s3://storage/kb: cannot be leased"), lost.working():
+        pytest.fail("nobody can tell who else is at work")
 
 
 def test_a_follower_leaves_a_running_refresh_alone(machine):

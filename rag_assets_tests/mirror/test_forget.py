@@ -1,0 +1,143 @@
+"""Erasure reaches the bucket, its older versions, and the working directories of other machines."""
+
+import gzip
+import json
+import sqlite3
+from contextlib import closing
+from io import BytesIO
+
+import polars as pl
+import pytest
+from botocore.exceptions import ClientError
+
+from rag_assets.defs.execute import failure
+from rag_assets.errors import StorageError
+from rag_assets.knowledge_base import KnowledgeBase
+from rag_assets.mirror import INDEX, Bucket
+from rag_assets.refresh.pipeline import Pipeline
+from rag_assets_tests.conftest import document
+from rag_assets_tests.refresh.test_forget import PERSON, WORDS, erase, needles, traces
+from rag_assets_tests.sources import moto_server
+
+
+def decoded(data):
+    """What an object may mean: its bytes, and what they decode to."""
+    yield data
+    if data.startswith(b"\x1f\x8b"):
+        yield gzip.decompress(data)
+    if data.startswith(b"PAR1"):
+        yield repr(pl.read_parquet(BytesIO(data)).rows()).encode()
+    if data.startswith(b"SQLite format 3"):
+        with closing(sqlite3.connect(":memory:")) as base:
+            base.deserialize(data)
+            yield "\n".join(base.iterdump()).encode()
+
+
+def objects_with(s3, words):
+    """Every object of the bucket, in all its versions, that holds any of these."""
+    found = []
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket="storage"):
+        for item in page.get("Versions", []):
+            chosen = {"Key": item["Key"], "VersionId": item["VersionId"]}
+            data = s3.get_object(Bucket="storage", **chosen)["Body"].read()
+            if any(word in meant for meant in decoded(data) for word in words):
+                found.append(item["Key"])
+    return found
+
+
+@pytest.fixture
+def on(small, server):
+    def placed(name):
+        return small.configure(
+            storage="s3://storage/kb",
+            working_directory=f"./{name}",
+            s3=moto_server.settings(server),
+        )
+
+    return placed
+
+
+def test_nothing_is_left_in_the_bucket_and_on_other_machines(small, on, bucket):
+    versioned = {"Status": "Enabled"}
+    bucket.put_bucket_versioning(Bucket="storage", VersioningConfiguration=versioned)
+    on("first")
+    small.fill(2)
+    small.write("person.md", PERSON.format(nickname="Brimblewick"))
+    small.refresh()
+    small.write("person.md", PERSON.format(nickname="Zindelfarne"))
+    small.refresh()
+    wanted = needles(small)
+    with KnowledgeBase(on("reader")) as reader:
+        question = "Where does Quaxolotl live?"
+        assert reader.search(question, k=1)[0].doc_id == "docs/person.md"
+        assert reader.search(question, k=1, version=1)[0].doc_id == "docs/person.md"
+        on("second")
+        small.write("laptop.md", document("laptop", 1))
+        assert small.refresh()["live_version"] == 3
+        assert len({key.split("/")[1] for key in objects_with(bucket, wanted)}) == 1
+        assert traces(small.root / "reader", wanted)
+        on("first")
+        erasure = erase(small)
+        assert erasure.removed["object_versions"] > 0
+        assert [place.split(",")[0] for place in erasure.left] == [
+            "working directories of other machines"
+        ]
+        assert objects_with(bucket, wanted) == []
+        reader._follower.pull()
+        for version in (None, 1, 2):
+            hits = reader.search(question, k=5, version=version)
+            assert hits
+            assert all(hit.doc_id != "docs/person.md" for hit in hits)
+    assert traces(small.root / "reader", wanted) == []
+    # The machine that published in between pulls, and its source still has the document.
+    on("second")
+    receipt = small.refresh(full=True)
+    assert failure(receipt) is None
+    assert (receipt["documents"]["listed"], receipt["embeddings"]["computed"]) == (3, 0)
+    assert traces(small.root / "second", wanted) == []
+    assert objects_with(bucket, wanted) == []
+    told = [json.loads(p.read_text()) for p in (small.root / "second" / "erasures").glob("*.json")]
+    assert [receipt["id"] for receipt in told] == [erasure.id]
+
+
+def test_versions_that_may_not_be_removed_are_told(server, bucket, monkeypatch, on):
+    def refused(self, operation, settings):
+        error = {"Error": {"Code": "AccessDenied", "Message": "no"}}
+        raise ClientError(error, operation)
+
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", refused)
+    config = on("a")
+    with pytest.raises(
+        StorageError, match="allow s3:ListBucketVersions and s3:DeleteObjectVersion"
+    ):
+        Pipeline(config).mirror.bucket.purge()
+    with pytest.raises(StorageError, match="let a rule of the bucket"):
+        Bucket("gs://storage/kb").purge()
+
+
+def test_an_erased_version_goes_even_where_the_new_one_finds_no_room(
+    on, small, bucket, monkeypatch
+):
+    on("first")
+    small.fill(1)
+    small.write("person.md", PERSON.format(nickname="Brimblewick"))
+    small.refresh()
+    small.write("laptop.md", document("laptop", 1))
+    small.refresh()
+    reader = Pipeline(on("reader")).mirror
+    reader.pull(INDEX)
+    on("first")
+    erase(small)
+    words = [word.encode() for word in WORDS]
+
+    def full(self, name):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "part", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            reader.pull(INDEX)
+    left = {name.split("/")[1] for name in traces(small.root / "reader", words)}
+    assert left == {"000002"}  # what is live here, until its successor is here
+    reader.pull(INDEX)
+    assert traces(small.root / "reader", words) == []
