@@ -39,7 +39,7 @@ def evaluate(
     from rag_assets.refresh import judge
     from rag_assets.refresh.pipeline import Pipeline
 
-    pipeline = Pipeline(_settings(config, eval_set))
+    pipeline = Pipeline.current(_settings(config, eval_set))
     asked = version if version is not None else judged
     number = asked if asked is not None else pipeline.versions.live().version
     reports = judge.evaluated(pipeline, number)
@@ -80,7 +80,7 @@ def drift(
     from rag_assets.refresh.drift import FINDINGS, find_drift
     from rag_assets.refresh.pipeline import Pipeline
 
-    pipeline = Pipeline(load_config(config))
+    pipeline = Pipeline.current(load_config(config))
     number = version if version is not None else pipeline.versions.live().version
     found = [find_drift(pipeline, number, name) for name in FINDINGS]
     if as_json:
@@ -111,7 +111,7 @@ def sweep(
         done += 1
         note(f"{done} of {total} tried")
 
-    pipeline = Pipeline(settings)
+    pipeline = Pipeline.current(settings)
     trials = run_sweep(pipeline, wanted, count)
     found = summary(trials, wanted.metric)
     if settings.evaluation.mlflow:

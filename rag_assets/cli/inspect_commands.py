@@ -19,7 +19,7 @@ def versions(
     from rag_assets.refresh.inspection import list_versions
     from rag_assets.refresh.pipeline import Pipeline
 
-    rows = list_versions(Pipeline(load_config(config)))
+    rows = list_versions(Pipeline.current(load_config(config)))
     if as_json:
         print_json({"versions": rows})
         return
@@ -48,7 +48,7 @@ def explain(
     from rag_assets.refresh.inspection import explain_document
     from rag_assets.refresh.pipeline import Pipeline
 
-    found = explain_document(Pipeline(load_config(config)), uri)
+    found = explain_document(Pipeline.current(load_config(config)), uri)
     if as_json:
         print_json(found)
         return
@@ -73,7 +73,7 @@ def duplicates(
     from rag_assets.refresh.duplicates import places
     from rag_assets.refresh.pipeline import Pipeline
 
-    groups = places(Pipeline(load_config(config)))
+    groups = places(Pipeline.current(load_config(config)))
     if as_json:
         print_json({"groups": groups})
         return
@@ -109,7 +109,7 @@ def quarantine(
     from rag_assets.refresh.pipeline import Pipeline
     from rag_assets.refresh.quarantine import quarantined, retry_quarantined
 
-    pipeline = Pipeline(load_config(config))
+    pipeline = Pipeline.current(load_config(config))
     rows = [
         row
         for row in quarantined(pipeline)

@@ -96,8 +96,7 @@ def _say_plan(
     from rag_assets.refresh.pipeline import Options, Pipeline
     from rag_assets.refresh.plan import plan_refresh
 
-    pipeline = Pipeline(settings)
-    pipeline.pull()
+    pipeline = Pipeline.current(settings)
     options = Options(audit=full, sources=sources, insist=True)
     plan = plan_refresh(pipeline, options)
     if as_json:

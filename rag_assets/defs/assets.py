@@ -281,6 +281,8 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
             raise dg.Failure(str(refusal), allow_retries=False) from refusal
         promoted = before is None or before.version != pointer.version
         rag.receipts.record(context.run.run_id, "promoted", promoted)
+        if rag.pipeline.mirror is not None:
+            rag.pipeline.mirror.push()  # here, where a run fails that cannot publish
         from rag_assets.refresh.calibrating import calibrate_if_due
 
         learnt = calibrate_if_due(rag.pipeline, pointer.version)

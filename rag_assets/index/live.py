@@ -215,9 +215,22 @@ class LiveIndex:
         except FileNotFoundError:
             return self.versions.live().version
         if fresh or stamp != self._stamp or self._pointer is None:
-            self._pointer = self.versions.live()
+            before, self._pointer = self._pointer, self.versions.live()
             self._stamp = stamp
+            if before and before.version == self._pointer.version:
+                self._let_go(before, self._pointer)
         return self._pointer.version
+
+    def _let_go(self, before: Pointer, now: Pointer) -> None:
+        """Swap out a version in whose place another machine's one of the same number came."""
+        if before.manifest == now.manifest:
+            return
+        with self._lock:
+            slot = self._slots.pop(now.version, None)
+            if slot is not None:
+                slot.retired = True
+        if slot is not None and slot.users == 0:
+            slot.version.close()
 
     def close(self) -> None:
         """Close every version that no call is using; the rest close when their calls end."""

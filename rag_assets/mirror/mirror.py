@@ -86,10 +86,17 @@ class Mirror:
             raise self._failed("leased", error) from error
         with lease.renewed():
             self.pull()
+            self._here.save(unpublished=True)
             try:
                 yield
             finally:
                 self.push()
+                self._here.save(unpublished=False)
+
+    @property
+    def unpublished(self) -> bool:
+        """Whether work was done here that could not be published yet."""
+        return bool(self._here.state().get("unpublished"))
 
     def pull(self, chosen: Chosen = PUBLISHED) -> bool:
         """Make these files of the working directory what was published last.
@@ -279,6 +286,7 @@ class Mirror:
     def _lost(self) -> Busy:
         self._here.save(**{PUBLISHED.name: "", INDEX.name: ""})
         self.pull()
+        self._here.save(unpublished=False)
         return Busy(
             f"{self._url}: another machine published while this one worked; its state is"
             " here now and counts, refresh again"

@@ -147,6 +147,21 @@ class Pipeline:
         """The pipeline of a configuration file."""
         return cls(load_config(path))
 
+    @classmethod
+    def current(cls, config: KnowledgeBaseConfig) -> "Pipeline":
+        """The pipeline for looking at what is there, with what other machines published.
+
+        Raises: StorageError when the object store cannot be read and nothing is here.
+        """
+        pipeline = cls(config)
+        try:
+            pipeline.pull()
+        except StorageError as error:
+            if pipeline.versions.pointer() is None:
+                raise
+            log.warning("looking at what is here: %s", error)
+        return pipeline
+
     @property
     def partitions(self) -> list[str]:
         """Every partition, SOURCE:BUCKET, in the order of the configuration."""
@@ -235,13 +250,18 @@ class Pipeline:
         return mirror_of(self.config)
 
     def pull(self) -> None:
-        """Bring what another machine published, unless a refresh is running here.
+        """Bring what another machine published, unless a refresh is running; publish what an
+        earlier one could not.
 
         Raises: StorageError when the object store cannot be read.
         """
-        if self.mirror is not None:
-            with suppress(Busy), self._locked(timeout=0):
-                self.mirror.pull()
+        if self.mirror is None:
+            return
+        with suppress(Busy), self._locked(timeout=0):
+            if self.mirror.unpublished:
+                with self.mirror.working(patience=0):
+                    return
+            self.mirror.pull()
 
     def _locked(self, timeout: float = 600) -> AbstractContextManager[object]:
         from filelock import FileLock, Timeout

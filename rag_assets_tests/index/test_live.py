@@ -1,3 +1,5 @@
+import os
+import shutil
 import threading
 
 import numpy as np
@@ -30,6 +32,24 @@ def test_a_promotion_is_picked_up_and_old_versions_stay_readable(versions: Versi
         assert older.manifest.version == 1
     with pytest.raises(IndexNotReady, match="version 9 does not exist"), live.read(9):
         pass
+    live.close()
+
+
+def test_another_version_of_the_same_number_is_picked_up(versions: Versions, tmp_path) -> None:
+    publish(versions, CONTENT)
+    elsewhere = Versions(tmp_path / "elsewhere")
+    publish(elsewhere, {**CONTENT, "d1": ["of another machine"]})
+    live = LiveIndex(versions.root.parent)
+    with live.read() as version:
+        assert len(version.chunk_ids(["d1"])) == 3
+    shutil.rmtree(versions.root / "000001")
+    shutil.copytree(elsewhere.root / "000001", versions.root / "000001")
+    os.replace(elsewhere.root / "LIVE.json", versions.root / "LIVE.json")
+    with live.read() as version:
+        assert [p.text for p in version.passages(version.chunk_ids(["d1"]))] == [
+            "of another machine"
+        ]
+        assert version.dense(vector("x"), 30)
     live.close()
 
 

@@ -4,10 +4,7 @@ import pytest
 
 from rag_assets.config import S3Config
 from rag_assets.errors import Busy, StorageError
-from rag_assets.index.versions import Versions
-from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.mirror import INDEX, Bucket, Follower, Mirror
-from rag_assets.refresh.pipeline import Pipeline
 from rag_assets_tests.mirror import machine as other
 from rag_assets_tests.sources import moto_server
 
@@ -244,35 +241,3 @@ def test_a_follower_leaves_a_running_refresh_alone(machine):
     with FileLock(there / ".refresh.lock"):
         assert not follower.pull()
     assert follower.pull()
-
-
-def test_two_machines_refresh_and_read_one_knowledge_base(small, server, bucket):
-    def on(name):
-        return small.configure(
-            storage="s3://storage/kb",
-            working_directory=f"./{name}",
-            s3=moto_server.settings(server),
-        )
-
-    small.fill(3)
-    first = on("a")
-    receipt = small.refresh()
-    assert (receipt["promoted"], receipt["documents"]["added"]) == (True, 3)
-    with KnowledgeBase(on("reader")) as reader:
-        query = "Who answers requests concerning payroll?"
-        before = reader.search(query, k=1)
-        assert before.index_version == receipt["version"]
-        small.write("payroll.md", "# Payroll\n\nPayroll questions go to the window on floor 9.\n")
-        on("b")
-        again = small.refresh()
-        assert (again["documents"]["changed"], again["documents"]["unchanged"]) == (1, 2)
-        assert again["embeddings"]["computed"] == again["chunks"]["added"] == 1
-        reader._follower.pull()
-        after = reader.search(query, k=1)
-        assert after.index_version == again["version"] > before.index_version
-        assert "floor 9" in after.hits[0].text
-    on("a")
-    nothing = small.refresh()
-    assert (nothing["promoted"], nothing["live_version"]) == (False, again["version"])
-    assert nothing["embeddings"]["computed"] == 0
-    assert Versions(first.storage).pointer() == Versions(Pipeline(on("b")).storage).pointer()

@@ -18,6 +18,7 @@ from rag_assets.index.dense import DenseIndex
 from rag_assets.index.lexical import LexicalIndex
 from rag_assets.index.passages import PassageStore
 from rag_assets.lake import Lake
+from rag_assets.mirror import Bucket
 from rag_assets.refresh.pipeline import Options
 
 # Where a refresh changes something on disk: the moments before and after each are its boundaries.
@@ -37,6 +38,12 @@ BOUNDARIES: dict[str, tuple[Any, str]] = {
     "verdict": (versions.Versions, "record_outcome"),
     "pointer": (versions.Versions, "_flip"),
     "garbage": (versions.Versions, "collect_garbage"),
+}
+# What publishing to an object store adds to them.
+UPLOADS: dict[str, tuple[Any, str]] = {
+    "part": (Bucket, "put_part"),
+    "listing": (Bucket, "put_listing"),
+    "head": (Bucket, "put_head"),
 }
 
 _context = multiprocessing.get_context("forkserver")
@@ -64,7 +71,7 @@ def _crashing(function: Callable[..., Any], *, after: bool, call: int) -> Callab
 
 def _refresh(path: str, boundary: str | None, after: bool, call: int) -> None:
     if boundary is not None:
-        owner, name = BOUNDARIES[boundary]
+        owner, name = (BOUNDARIES | UPLOADS)[boundary]
         setattr(owner, name, _crashing(getattr(owner, name), after=after, call=call))
     with dg.DagsterInstance.ephemeral() as instance:
         Refresher(load_config(path), instance).refresh(Options())
