@@ -198,6 +198,26 @@ class Bucket:
         except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
             raise Overtaken(f"{self.url}/{path} was replaced meanwhile") from error
 
+    def demand_conditions(self) -> None:
+        """Try whether objects can be put on condition.
+
+        Raises: StorageError when the server does not honour it.
+        """
+        path = f"probe-{nonce()}"
+        self.put_if(path, b"first", None)
+        try:
+            for wrong in (None, '"0123456789abcdef0123456789abcdef"'):
+                try:
+                    self.put_if(path, b"second", wrong)
+                except Overtaken:
+                    continue
+                raise StorageError(
+                    f"{self.url}: the server does not honour conditional puts (If-None-Match and"
+                    " If-Match), by which machines are kept apart; use one that does"
+                )
+        finally:
+            self.delete([path])
+
     def items(self, folder: str) -> Iterator[Item]:
         """The objects below a folder."""
         import obstore

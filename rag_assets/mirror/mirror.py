@@ -93,6 +93,15 @@ class Mirror:
                 self.push()
                 self._here.save(unpublished=False)
 
+    def examine(self) -> str:
+        """What is published, in words. Raises: StorageError when the bucket cannot be used."""
+        try:
+            self.bucket.demand_conditions()
+            head = self.bucket.head()
+        except failures() as error:
+            raise self._failed("used", error) from error
+        return f"{self._url}: can be written, {head.generation if head else 0} states published"
+
     @property
     def unpublished(self) -> bool:
         """Whether work was done here that could not be published yet."""
@@ -126,6 +135,8 @@ class Mirror:
             head = self.bucket.head()
             if (head.etag if head else "") != self._seen(PUBLISHED):
                 raise self._lost()
+            if head is None:
+                self.bucket.demand_conditions()
             base = self.bucket.listing(head.listing) if head else {}
             files, new = _named(self._here.files(base), base)
             if files == base:

@@ -19,6 +19,7 @@ def examine(config: KnowledgeBaseConfig) -> list[dict[str, Any]]:
     pipeline = Pipeline(config)
     checks: list[tuple[str, Callable[[], str]]] = [
         ("storage", lambda: _storage(Path(config.storage))),
+        *([("bucket", pipeline.mirror.examine)] if pipeline.mirror else []),
         ("embedding model", lambda: _model(pipeline)),
         ("inference engine", lambda: _engine(pipeline)),
         ("language model", lambda: _language_model(config)),

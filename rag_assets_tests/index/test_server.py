@@ -155,6 +155,7 @@ def test_what_is_erased_leaves_the_server(versions: Versions, server: str, tmp_p
         return found
 
     assert len(holding()) >= 2
+    before = collections(server)
     facts = {"config": config, "knowledge_base": "test", "run_id": "erasure"}
     with versions.publishing():
         live = versions.live().version
@@ -169,6 +170,7 @@ def test_what_is_erased_leaves_the_server(versions: Versions, server: str, tmp_p
     assert holding() == set()
     used = {versions.manifest(number).collection for number in versions.sealed()}
     assert collections(server) == used
+    assert used.isdisjoint(before)  # where it was deleted it may still be on disk
     for number in versions.sealed():
         assert differences(versions, number) == []
     publish(versions, edited(7), home=server)

@@ -6,7 +6,7 @@ from rag_assets.config import S3Config
 from rag_assets.errors import Busy, StorageError
 from rag_assets.mirror import INDEX, Bucket, Follower, Mirror
 from rag_assets_tests.mirror import machine as other
-from rag_assets_tests.sources import moto_server
+from rag_assets_tests.sources import moto_server, s3_server
 
 
 def write(directory, **files):
@@ -241,3 +241,19 @@ def test_a_follower_leaves_a_running_refresh_alone(machine):
     with FileLock(there / ".refresh.lock"):
         assert not follower.pull()
     assert follower.pull()
+
+
+def test_a_server_that_ignores_conditions_is_refused(machine, tmp_path):
+    first, here = machine("a")
+    assert first.examine() == "s3://storage/kb: can be written, 0 states published"
+    with s3_server.serving() as server:
+        keys = {**moto_server.KEYS, "region_name": "us-east-1"}
+        ignoring = Mirror("s3://storage/kb", here, S3Config(endpoint_url=server.url, **keys))
+        write(here, lake__x="1")
+        for attempt in (ignoring.push, ignoring.examine):
+            with pytest.raises(StorageError, match="does not honour conditional puts"):
+                attempt()
+        assert not any("HEAD" in key for key in server.objects)
+    gone = Mirror("s3://nowhere/kb", here, S3Config(**moto_server.settings("http://127.0.0.1:9")))
+    with pytest.raises(StorageError, match="cannot be used"):
+        gone.examine()

@@ -1,4 +1,6 @@
-"""A small S3 server on a loopback port: ListObjectsV2 in pages, GET, and failures on demand."""
+"""A small S3 server on a loopback port: ListObjectsV2 in pages, GET, PUT without conditions, and
+failures on demand.
+"""
 
 import hashlib
 import threading
@@ -42,6 +44,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, data, ETag=_etag(data), **{"Last-Modified": _HTTP_DATE})
         else:
             self._send(404, b"<Error><Code>NoSuchKey</Code></Error>")
+
+    def do_PUT(self) -> None:
+        """Puts whatever the conditions of the request are."""
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.objects[unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]] = data
+        self._send(200, b"", ETag=_etag(data))
+
+    def do_POST(self) -> None:
+        """Takes a request to delete objects, and deletes none."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(200, b"<DeleteResult></DeleteResult>")
 
     def _list(self, query: dict[str, list[str]]) -> None:
         page = int(query.get("continuation-token", ["0"])[0])
