@@ -195,7 +195,11 @@ class Bucket:
         mode: Any = "create" if etag is None else {"e_tag": etag}
         try:
             return str(obstore.put(self._store, path, data, mode=mode)["e_tag"])
-        except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
+        except FileNotFoundError as error:
+            if etag is None:
+                raise  # there is no such bucket
+            raise Overtaken(f"{self.url}/{path} was removed meanwhile") from error
+        except (AlreadyExistsError, PreconditionError) as error:
             raise Overtaken(f"{self.url}/{path} was replaced meanwhile") from error
 
     def demand_conditions(self) -> None:

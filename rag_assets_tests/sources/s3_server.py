@@ -54,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Takes a request to delete objects, and deletes none."""
         self.rfile.read(int(self.headers["Content-Length"]))
-        self._send(200, b"<DeleteResult></DeleteResult>")
+        self._send(200, b"<DeleteResult><Deleted><Key>none</Key></Deleted></DeleteResult>")
 
     def _list(self, query: dict[str, list[str]]) -> None:
         page = int(query.get("continuation-token", ["0"])[0])
