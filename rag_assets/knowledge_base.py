@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from os import PathLike
@@ -17,7 +18,7 @@ from rag_assets.config import (
     find_config,
     load_config,
 )
-from rag_assets.costs import Budget, Entry, Ledger, charged_to
+from rag_assets.costs import Entry, Ledger, Purse, charged_to
 from rag_assets.costs.ledger import now
 from rag_assets.errors import BadRequest
 from rag_assets.retrieval.base import MAX_K, Hit, Mode, SearchRequest
@@ -160,6 +161,8 @@ class KnowledgeBase:
     ) -> "Answer | Iterator[AnswerPart]":
         """A cited answer; with `stream`, an iterator of its parts, the last with the answer.
 
+        The first part of a stream names the passages used, before any text.
+
         history: the conversation so far, `{"role": "user" or "assistant", "content": …}`, for a
         follow-up question. explain: name every passage that was used, with its scores. options: as
         for `search`. Raises: what `search` raises, LlmError.
@@ -167,7 +170,7 @@ class KnowledgeBase:
         asked = self._condenser.standalone(question, history)
         found = self._found(asked.question, options)
         arguments = self._arguments(asked, found, options)
-        finish = _Finish(question, asked, found, explain, self._booked)
+        finish = _Finish(question, asked, found, explain)
         if stream:
             return (finish.part(part) for part in self._answerer.stream(*arguments))
         return finish.answer(self._answerer.answer(*arguments))
@@ -183,7 +186,7 @@ class KnowledgeBase:
         """`answer`, without blocking the event loop."""
         asked, found = await self._afound(question, history, options)
         arguments = await asyncio.to_thread(self._arguments, asked, found, options)
-        finish = _Finish(question, asked, found, explain, self._booked)
+        finish = _Finish(question, asked, found, explain)
         return finish.answer(await self._answerer.aanswer(*arguments))
 
     async def astream(
@@ -193,13 +196,14 @@ class KnowledgeBase:
         history: "Sequence[Turn]" = (),
         explain: bool = False,
         **options: Unpack[SearchOptions],
-    ) -> "AsyncIterator[AnswerPart]":
+    ) -> "AsyncGenerator[AnswerPart, None]":
         """`answer(stream=True)`, without blocking the event loop."""
         asked, found = await self._afound(question, history, options)
         arguments = await asyncio.to_thread(self._arguments, asked, found, options)
-        finish = _Finish(question, asked, found, explain, self._booked)
-        async for part in self._answerer.astream(*arguments):
-            yield finish.part(part)
+        finish = _Finish(question, asked, found, explain)
+        async with aclosing(self._answerer.astream(*arguments)) as parts:
+            async for part in parts:
+                yield finish.part(part)
 
     @property
     def prompt_version(self) -> str:
@@ -229,30 +233,15 @@ class KnowledgeBase:
         version = found.index_version
         return (asked.question, found, version, self._wanted(options), self._calibration(version))
 
-    def _booked(self, answer: "Answer") -> "Answer":
-        """The same answer, with what it cost in the ledger."""
-        paid = answer.cost_usd - sum(reply.cost_usd for reply in answer.withheld)
-        calls = [(reply.model, reply.usage, reply.cost_usd) for reply in answer.withheld]
-        if answer.model != "extractive" and answer.usage.total_tokens:
-            calls.append((answer.model, answer.usage, paid))
-        for model, usage, usd in calls:
-            self.ledger.add(
-                Entry(
-                    now(),
-                    "answer",
-                    model,
-                    charged_to.get(),
-                    tokens=usage.prompt_tokens,
-                    completion_tokens=usage.completion_tokens,
-                    usd=usd,
-                )
-            )
-        return answer
-
     @cached_property
-    def ledger(self) -> "Ledger":
+    def ledger(self) -> Ledger:
         """What was paid."""
         return Ledger(self.config.storage)
+
+    @cached_property
+    def purse(self) -> Purse:
+        """What language models are paid from."""
+        return Purse.of(self.config.costs, self.ledger)
 
     def close(self) -> None:
         """Close the index; calls that are still running finish first."""
@@ -297,7 +286,7 @@ class KnowledgeBase:
     def _aids(self) -> "Aids":
         from rag_assets.answering.search_aids import open_aids
 
-        return open_aids(self.config)
+        return open_aids(self.config, self.purse)
 
     @cached_property
     def _index(self) -> "LiveIndex":
@@ -339,17 +328,14 @@ class KnowledgeBase:
     def _answerer(self) -> "Answerer":
         from rag_assets.answering.answer import Answerer
 
-        refusal = None
-        if self.config.costs.budget_usd is not None:
-            refusal = Budget(self.config.costs, self.ledger).refusal
-        return Answerer(self.config.llm, self._encoder.encode, self._trust, refusal)
+        return Answerer(self.config.llm, self._encoder.encode, self._trust, self.purse)
 
     @cached_property
     def _condenser(self) -> "Condenser":
         from rag_assets.answering.condense import Condenser
         from rag_assets.answering.models import open_models
 
-        return Condenser(self.config.llm, open_models(self.config.llm)[0])
+        return Condenser(self.config.llm, open_models(self.config.llm, purse=self.purse)[0])
 
 
 def search(query: str, **options: object) -> SearchResult:
@@ -393,19 +379,20 @@ class _Finish:
     asked: "Standalone"
     found: SearchResult
     explain: bool
-    booked: "Callable[[Answer], Answer]"
 
     def answer(self, answer: "Answer") -> "Answer":
         rewritten = self.asked.question if self.asked.question != self.question else None
-        return self.booked(
-            replace(
-                answer,
-                timings={"search": self.found.milliseconds, **answer.timings},
-                cost_usd=answer.cost_usd + self.asked.cost_usd,
-                standalone_question=rewritten,
-                passages=answer.passages if self.explain else (),
-            )
+        return replace(
+            answer,
+            timings={"search": self.found.milliseconds, **answer.timings},
+            cost_usd=answer.cost_usd + self.asked.cost_usd,
+            standalone_question=rewritten,
+            passages=answer.passages if self.explain else (),
         )
 
     def part(self, part: "AnswerPart") -> "AnswerPart":
-        return part if part.answer is None else replace(part, answer=self.answer(part.answer))
+        if part.answer is not None:
+            return replace(part, answer=self.answer(part.answer))
+        if part.index_version is not None:
+            return replace(part, timings={"search": self.found.milliseconds})
+        return part

@@ -1,7 +1,8 @@
 """Passages to an answer: pack, prompt, call, verify; and degrade to quoting when models fail."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,12 +23,11 @@ from rag_assets.answering.safety import (
 )
 from rag_assets.answering.shown import Shown
 from rag_assets.config import LlmConfig
+from rag_assets.costs import Purse
 from rag_assets.errors import BadRequest, LlmError
 from rag_assets.retrieval.base import Hit
 
 __all__ = ["Answer", "AnswerPart", "Answerer", "Citation", "Usage"]
-
-Refusal = Callable[[float], str | None]
 
 ABSTENTION = "The knowledge base does not answer this question."
 
@@ -79,9 +79,8 @@ class _Tried:
 class Answerer:
     """Turns a question and its passages into an answer. Safe to use from any thread.
 
-    trust: 0 to 1 by source, 1 where it is missing. refusal: given US dollars that a call may cost,
-    why it must not be made, or None. Raises: ConfigError for prompts of the user's own that cannot
-    be used.
+    trust: 0 to 1 by source, 1 where it is missing. purse: what models are paid from. Raises:
+    ConfigError for prompts of the user's own that cannot be used.
     """
 
     def __init__(
@@ -89,13 +88,12 @@ class Answerer:
         config: LlmConfig,
         encode: Encode | None = None,
         trust: Mapping[str, float] | None = None,
-        refusal: Refusal | None = None,
+        purse: Purse | None = None,
         defences: Defences = ALL,
     ) -> None:
         self._config = config
-        self._models = open_models(config, encode)
+        self._models = open_models(config, encode, purse)
         self._trust = trust or {}
-        self._refusal = refusal
         self._defences = defences
         self._instructions = instructions(config.prompts)
 
@@ -119,8 +117,8 @@ class Answerer:
         no key.
         """
         asked = self._asked(question, hits, index_version, limit, calibration)
-        models, tried = self._affordable(asked)
-        for model in models:
+        tried = _Tried()
+        for model in self._usable(asked):
             try:
                 return self._finished(asked, model.complete(asked.prompt), tried)
             except LlmError as error:
@@ -137,8 +135,8 @@ class Answerer:
     ) -> Answer:
         """`answer`, without blocking the event loop."""
         asked = self._asked(question, hits, index_version, limit, calibration)
-        models, tried = self._affordable(asked)
-        for model in models:
+        tried = _Tried()
+        for model in self._usable(asked):
             try:
                 return self._finished(asked, await model.acomplete(asked.prompt), tried)
             except LlmError as error:
@@ -153,7 +151,7 @@ class Answerer:
         limit: int | None = None,
         calibration: Calibration = UNCALIBRATED,
     ) -> Iterator[AnswerPart]:
-        """The answer piece by piece, then whole.
+        """What it rests on, then the answer piece by piece, then whole.
 
         Raises: LlmError when a model breaks off, or gives away its instructions, after its first
         words; before them, the next model is tried.
@@ -161,8 +159,9 @@ class Answerer:
         return self._streamed(self._asked(question, hits, index_version, limit, calibration))
 
     def _streamed(self, asked: _Asked) -> Iterator[AnswerPart]:
-        models, tried = self._affordable(asked)
-        for model in models:
+        yield _begun(asked)
+        tried = _Tried()
+        for model in self._usable(asked):
             shown = self._shown(asked)
             try:
                 for piece in model.stream(asked.prompt):
@@ -181,16 +180,18 @@ class Answerer:
         index_version: int,
         limit: int | None = None,
         calibration: Calibration = UNCALIBRATED,
-    ) -> AsyncIterator[AnswerPart]:
+    ) -> AsyncGenerator[AnswerPart, None]:
         """`stream`, without blocking the event loop."""
         asked = self._asked(question, hits, index_version, limit, calibration)
-        models, tried = self._affordable(asked)
-        for model in models:
+        yield _begun(asked)
+        tried = _Tried()
+        for model in self._usable(asked):
             shown = self._shown(asked)
             try:
-                async for piece in model.astream(asked.prompt):
-                    for part in self._parts(asked, shown, model.name, piece, tried):
-                        yield part
+                async with aclosing(model.astream(asked.prompt)) as pieces:
+                    async for piece in pieces:
+                        for part in self._parts(asked, shown, model.name, piece, tried):
+                            yield part
                 return
             except (LlmError, Leaked) as error:
                 tried.failed(model.name, error)
@@ -199,18 +200,9 @@ class Answerer:
         for part in self._shown(asked).last(self._nothing(asked, tried)):
             yield part
 
-    def _affordable(self, asked: _Asked) -> tuple[list[Model], _Tried]:
-        """The models to try, in order, and why the first of them is not among these."""
-        models, tried = self._models if asked.sources else [], _Tried()
-        if self._refusal is None:
-            return models, tried
-        left = []
-        for model in models:
-            why = self._refusal(model.most_usd)
-            if why is None:
-                left.append(model)
-            tried.problem = tried.problem or why
-        return left, tried
+    def _usable(self, asked: _Asked) -> Sequence[Model]:
+        """The models to try, in order; none where there is nothing to answer from."""
+        return self._models if asked.sources else ()
 
     def _parts(
         self, asked: _Asked, shown: Shown, model: str, piece: str | Completion, tried: _Tried
@@ -351,6 +343,11 @@ class Answerer:
         nothing = Completion(NO_ANSWER, self._config.model, Usage(), 0.0)
         answer = self._answered(asked, nothing, Checked(ABSTENTION, (), 0, 0.0), tried)
         return replace(answer, degraded=tried.problem is not None)
+
+
+def _begun(asked: _Asked) -> AnswerPart:
+    passages = tuple(_used(source, asked.hits) for source in asked.sources)
+    return AnswerPart(passages=passages, index_version=asked.index_version)
 
 
 def _used(source: Source, hits: Sequence[Hit]) -> UsedPassage:

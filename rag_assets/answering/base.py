@@ -143,7 +143,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPart:
-    """One part of a streamed answer: some text, or at the end the whole answer."""
+    """One part of a streamed answer: some text, or at the end the whole answer.
+
+    The first part has no text yet: it names the passages that the model is given, the index
+    version that they are from, and the milliseconds that finding them took.
+    """
 
     text: str = ""
     answer: Answer | None = None
+    passages: tuple[UsedPassage, ...] = ()
+    index_version: int | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)

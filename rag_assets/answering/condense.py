@@ -1,7 +1,8 @@
 """Follow-up questions: the last question of a conversation, made to stand alone.
 
-"And in Berlin?" finds nothing. A configured model rewrites it; without one, or when it fails, a
-question that points back is asked together with the one it points back to.
+"And in Berlin?" finds nothing. A configured model rewrites it; without one, or when it fails, such
+an ending takes the place of the one in the question before ("… in Lisbon?"), and any other question
+that points back is asked together with the one it points back to.
 """
 
 import re
@@ -40,6 +41,14 @@ _CONTINUES = re.compile(
     r"|until when|for (?:how|what|whom)|in (?:which|what)|even|only)\b",
     re.IGNORECASE,
 )
+
+_ANOTHER = re.compile(
+    r"^\W*(?:and|but|or|what about|how about)\s+"
+    r"(in|at|for|on|from|to|with|of|after|before|during|under|by|as)\s+([^?.!,;]+?)\W*$",
+    re.IGNORECASE,
+)
+_NAME = r"[A-Z0-9][\w'’-]*(?:\s+[A-Z0-9][\w'’-]*)*"
+_ENDING = r"[^\s?.!,;]+(?:\s+[^\s?.!,;]+){0,2}(?=\s*(?:[?.!,;]|$))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +104,26 @@ class Condenser:
 
 
 def by_words(question: str, history: Sequence[Turn]) -> str:
-    """The question behind the user's last one that stood alone, if it points back to it."""
+    """The question with what it leaves out, if it points back to the user's last one before."""
     topic = ""
     for turn in history:
         if turn["role"] == "user":
             said = " ".join(turn["content"].split())[:_LONGEST]
-            topic = f"{topic} {said}".strip() if topic and _points_back(said) else said
-    if not topic or not _points_back(question):
-        return question
-    return f"{topic} {question}"
+            topic = _joined(topic, said) if topic and _points_back(said) else said
+    return _joined(topic, question) if topic and _points_back(question) else question
+
+
+def _joined(topic: str, question: str) -> str:
+    """`… in Lisbon?` and `And in Berlin?` as `… in Berlin?`; others one behind the other."""
+    other = _ANOTHER.match(question)
+    if other is None or _POINTS_BACK.search(other[2]):
+        return f"{topic} {question}"
+    named = _NAME if other[2][0].isupper() else _ENDING
+    places = list(re.finditer(rf"\b(?i:{other[1]})\s+({named})", topic))
+    if not places:
+        return f"{topic} {question}"
+    start, end = places[-1].span(1)
+    return topic[:start] + other[2] + topic[end:]
 
 
 def _points_back(question: str) -> bool:

@@ -8,7 +8,8 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache, cached_property
 from typing import Any, TypeVar
@@ -19,10 +20,12 @@ from rag_assets.answering.llm_errors import Problem, problem_of
 from rag_assets.answering.models import Completion
 from rag_assets.answering.prompt import Message, Prompt
 from rag_assets.config import LlmConfig
+from rag_assets.costs import Purse
 from rag_assets.errors import LlmError
 
 _CONNECT_SECONDS = 5.0
 _RETRY_SECONDS = (0.2, 0.6)  # waited before the one retry, at random between
+_CLOSING_SECONDS = 0.002  # between two looks whether a stream's last step has ended
 _LONGEST_RETRY_AFTER = 5.0  # seconds; a provider that asks for more is not waited for
 
 T = TypeVar("T")
@@ -31,12 +34,17 @@ T = TypeVar("T")
 class LanguageModel:
     """One model behind litellm. Safe to use from any thread and any event loop.
 
-    Raises from every call: LlmError, one sentence without secrets.
+    purse: asked before every call, told of every one that was paid, also of a stream that broke off
+    or that nobody wanted to the end. Raises from every call: LlmError, one sentence without
+    secrets.
     """
 
-    def __init__(self, config: LlmConfig, model: str | None = None) -> None:
+    def __init__(
+        self, config: LlmConfig, model: str | None = None, purse: Purse | None = None
+    ) -> None:
         self.name = model or config.model
         self._config = config
+        self._purse = purse or Purse()
         self._own_server = model is None or model == config.model
 
     def check(self) -> None:
@@ -77,28 +85,34 @@ class LanguageModel:
         finally:
             _on_loop(pieces.aclose()).result()
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Completion]:
+    async def astream(self, prompt: Prompt) -> AsyncGenerator[str | Completion, None]:
         """`stream`, without blocking the caller's event loop."""
         pieces = self._stream(prompt.messages)
+        step = _on_loop(_next(pieces))
         try:
-            while (piece := await asyncio.wrap_future(_on_loop(_next(pieces)))) is not None:
+            while (piece := await asyncio.wrap_future(step)) is not None:
                 yield piece
+                step = _on_loop(_next(pieces))
         finally:
-            await asyncio.shield(asyncio.wrap_future(_on_loop(pieces.aclose())))
+            await asyncio.shield(asyncio.wrap_future(_on_loop(_closed(pieces, step))))
 
     async def _complete(self, messages: Sequence[Message]) -> Completion:
+        await self._check_purse()
         deadline = time.monotonic() + self._config.timeout
 
         async def call() -> Completion:
             response = await self._call(messages, deadline, stream=False)
             text = response.choices[0].message.content or ""
+            usage = getattr(response, "usage", None) or self._estimate(messages, [text])
+            completion = self._paid(text, usage)
             if not text.strip():
                 raise LlmError(f"{self.name}: replied without any text")
-            return self._completion(text, getattr(response, "usage", None))
+            return completion
 
         return await self._retried(call, deadline)
 
     async def _stream(self, messages: Sequence[Message]) -> AsyncGenerator[str | Completion, None]:
+        await self._check_purse()
         deadline = time.monotonic() + self._config.timeout
         first_by = min(deadline, time.monotonic() + self._config.first_token_timeout)
 
@@ -114,20 +128,24 @@ class LanguageModel:
 
         response, text, usage = await self._retried(begin, first_by)
         said = [text]
-        yield text
+        completion = None
         try:
+            yield text
             while (chunk := await _within(_next(response), deadline)) is not None:
                 usage = getattr(chunk, "usage", None) or usage
                 if text := _delta(chunk):
                     said.append(text)
                     yield text
+            completion = self._paid("".join(said), usage or self._estimate(messages, said))
         except Exception as error:  # noqa: BLE001 - providers raise anything
             problem = problem_of(error, self.name, self._config)
             raise LlmError(f"{problem.text} (the answer broke off half-way)") from None
         finally:
+            if completion is None:  # before anything is awaited: the caller may be gone
+                self._paid("".join(said), usage or self._estimate(messages, said))
             with suppress(Exception):
                 await response.aclose()
-        yield self._completion("".join(said), usage)
+        yield completion
 
     async def _call(self, messages: Sequence[Message], deadline: float, *, stream: bool) -> Any:
         import httpx
@@ -186,12 +204,27 @@ class LanguageModel:
         left = deadline - time.monotonic()
         return wait if wait <= min(left, _LONGEST_RETRY_AFTER) else None
 
-    def _completion(self, text: str, usage: Any) -> Completion:
+    async def _check_purse(self) -> None:
+        if self._purse.budget is not None:
+            why = await asyncio.to_thread(lambda: self._purse.refusal(self.most_usd))
+            if why is not None:
+                raise LlmError(why)
+
+    def _paid(self, text: str, usage: Any) -> Completion:
+        """The completion of a call, which is paid now whatever becomes of it."""
         counted = Usage(
             int(getattr(usage, "prompt_tokens", 0) or 0),
             int(getattr(usage, "completion_tokens", 0) or 0),
         )
-        return Completion(text, self.name, counted, self._cost(counted))
+        cost = self._cost(counted)
+        if counted.total_tokens:
+            self._purse.paid(self.name, counted.prompt_tokens, counted.completion_tokens, cost)
+        return Completion(text, self.name, counted, cost)
+
+    def _estimate(self, messages: Sequence[Message], said: Sequence[str]) -> Usage:
+        """Tokens of a stream whose server did not get to say them."""
+        asked = "\n".join(message["content"] for message in messages)
+        return Usage(self.count_tokens(asked), self.count_tokens("".join(said)))
 
     def _cost(self, usage: Usage) -> float:
         """US dollars; 0 for a model without a known price."""
@@ -213,6 +246,14 @@ def _delta(chunk: Any) -> str:
 async def _next(pieces: Any) -> Any:
     """The next item of an asynchronous iterator, or None at its end."""
     return await anext(pieces, None)
+
+
+async def _closed(pieces: Any, step: Future[Any]) -> None:
+    """Stop the step that a stream is in, and close it once that has ended."""
+    step.cancel()
+    while pieces.ag_running:
+        await asyncio.sleep(_CLOSING_SECONDS)
+    await pieces.aclose()
 
 
 async def _within(call: Coroutine[Any, Any, T], deadline: float) -> T:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 from rag_assets.config import LlmConfig
 
@@ -12,6 +13,8 @@ _SECRET = re.compile(
     r"(?:sk|pk|gsk|xai|key|AIza)[-_]?[A-Za-z0-9_\-*.]{8,}|(?i:bearer)\s+\S+"
     r"|(?i:api[-_ ]?key)\s*[=:]?\s*\S+"
 )
+_SECRET_NAME = re.compile(r"(?:_|^)(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$")
+_SHORTEST_SECRET = 8  # characters of an environment variable's value; less is `true` or `none`
 _WRAPPING = re.compile(r"^(?:(?:litellm\.)?\w+(?:Error|Exception)\s*[:-]\s*)+")
 _DETAIL = 160  # characters of a provider's own words
 
@@ -27,7 +30,7 @@ class Problem:
 
 def problem_of(error: Exception, model: str, config: LlmConfig) -> Problem:
     """What an exception of litellm or of a deadline means."""
-    at = f" at {config.api_base}" if config.api_base else ""
+    at = f" at {_address(config.api_base)}" if config.api_base and model == config.model else ""
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return Problem(
             f"{model}{at}: no reply within the time allowed; raise llm.timeout or"
@@ -69,8 +72,22 @@ def _retry_after(error: Exception) -> float | None:
 
 def _scrubbed(text: str, config: LlmConfig) -> str:
     """The text on one line without keys."""
-    secrets = [config.api_key, *(v for k, v in os.environ.items() if k.endswith("_API_KEY"))]
-    for secret in secrets:
-        if secret and len(secret) > 3:
-            text = text.replace(secret, "…")
+    for secret in _secrets(config):
+        text = text.replace(secret, "…")
     return _WRAPPING.sub("", _SECRET.sub("…", " ".join(text.split())))[:_DETAIL]
+
+
+def _secrets(config: LlmConfig) -> list[str]:
+    """What no sentence may hold, longest first: one may be a part of another."""
+    found = [config.api_key or ""] if config.api_key != "none" else []
+    if config.api_base:
+        found.append(urlsplit(config.api_base).password or "")
+    environment = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
+    found += [value for value in environment if len(value) >= _SHORTEST_SECRET]
+    return sorted((secret for secret in found if len(secret) > 3), key=len, reverse=True)
+
+
+def _address(url: str) -> str:
+    """A URL without the user and password in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,7 +1,7 @@
 """What a model that answers is: the built-in one, or any that litellm can call."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from rag_assets.answering.base import Usage
 from rag_assets.answering.extractive import Encode, extract_answer
 from rag_assets.answering.prompt import Prompt
 from rag_assets.config import LlmConfig
+from rag_assets.costs import Purse
 
 EXTRACTIVE = "extractive"
 
@@ -54,7 +55,7 @@ class Model(Protocol):
     def stream(self, prompt: Prompt) -> Iterator[str | Completion]:
         """The reply piece by piece, then the completion."""
 
-    def astream(self, prompt: Prompt) -> AsyncIterator[str | Completion]:
+    def astream(self, prompt: Prompt) -> AsyncGenerator[str | Completion, None]:
         """`stream`, without blocking the caller's event loop."""
 
 
@@ -92,26 +93,28 @@ class ExtractiveModel:
         """The same word by word."""
         yield from _words(self.complete(prompt))
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Completion]:
+    async def astream(self, prompt: Prompt) -> AsyncGenerator[str | Completion, None]:
         """The same word by word, computed off the event loop."""
         for piece in _words(await asyncio.to_thread(self.complete, prompt)):
             yield piece
 
 
-def open_models(config: LlmConfig, encode: Encode | None = None) -> list[Model]:
+def open_models(
+    config: LlmConfig, encode: Encode | None = None, purse: Purse | None = None
+) -> list[Model]:
     """The configured model, its fallbacks, and last the built-in one, each once."""
     return [
-        _open(config, name, encode)
+        _open(config, name, encode, purse)
         for name in dict.fromkeys((config.model, *config.fallbacks, EXTRACTIVE))
     ]
 
 
-def _open(config: LlmConfig, name: str, encode: Encode | None) -> Model:
+def _open(config: LlmConfig, name: str, encode: Encode | None, purse: Purse | None) -> Model:
     if name == EXTRACTIVE:
         return ExtractiveModel(encode)
     from rag_assets.answering.llm import LanguageModel
 
-    return LanguageModel(config, name)
+    return LanguageModel(config, name, purse)
 
 
 def _words(completion: Completion) -> Sequence[str | Completion]:

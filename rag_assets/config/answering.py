@@ -19,7 +19,7 @@ class LlmConfig(Section):
     model: str = "extractive"
     fallbacks: list[str] = []
     api_base: str | None = None
-    api_key: str | None = None
+    api_key: Annotated[str | None, Field(repr=False)] = None
     max_context_tokens: Annotated[int, Field(ge=256)] = 4096
     timeout: Annotated[float, Field(gt=0)] = 60.0
     first_token_timeout: Annotated[float, Field(gt=0)] = 20.0
@@ -49,7 +49,7 @@ class JwtConfig(Section):
     issuer: Annotated[str, Field(min_length=1)]
     audience: Annotated[str, Field(min_length=1)]
     algorithms: Annotated[list[str], AfterValidator(_one_family)] = ["RS256"]
-    key: str | None = None
+    key: Annotated[str | None, Field(repr=False)] = None
     jwks_url: Annotated[str, Field(pattern="^https?://")] | None = None
     groups_claim: str = "groups"
     tenant_claim: str | None = None
@@ -89,7 +89,7 @@ class AuditConfig(Section):
 
     questions: Literal["text", "hash"] = "text"
     keep_days: Annotated[int, Field(ge=1)] = 90
-    key: str | None = None
+    key: Annotated[str | None, Field(repr=False)] = None
 
 
 class CacheConfig(Section):

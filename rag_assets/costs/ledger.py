@@ -21,6 +21,9 @@ Kind = Literal["embedding", "query", "answer"]
 charged_to: ContextVar[str] = ContextVar("charged_to", default="local")
 """Who asks: the id of an API key in the HTTP service, `local` elsewhere."""
 
+spent_here: ContextVar[list["Entry"] | None] = ContextVar("spent_here", default=None)
+"""What was added to the ledger on behalf of one request, if somebody wants to know."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -87,6 +90,9 @@ class Ledger:
 
     def add(self, entry: Entry) -> None:
         """Append one entry. A ledger that cannot be written is logged; what was paid is paid."""
+        here = spent_here.get()
+        if here is not None:
+            here.append(entry)
         line = json.dumps(asdict(entry), ensure_ascii=False).encode() + b"\n"
         try:
             self.root.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from rag_assets.answering.models import EXTRACTIVE
 from rag_assets.answering.prompt import Prompt
 from rag_assets.cleaning.pii import redacted_text
 from rag_assets.config import PiiConfig
+from rag_assets.costs import Purse
 from rag_assets.errors import LlmError
 from rag_assets.evaluation.candidates import Candidate, from_model, from_templates
 from rag_assets.evaluation.query_log import LoggedQuestion, logged_questions
@@ -103,7 +104,8 @@ def _from_chunks(pipeline: Pipeline, version: int) -> Iterator[Candidate]:
     """Drafts from chunks, documents that no query expects first, one a document at a time."""
     model = None
     if pipeline.config.llm.model != EXTRACTIVE:
-        model = LanguageModel(pipeline.config.llm)
+        purse = Purse.of(pipeline.config.costs, pipeline.ledger)
+        model = LanguageModel(pipeline.config.llm, purse=purse)
         model.check()
     for passage in _passages(pipeline, version):
         if model is None:

@@ -4,13 +4,15 @@ HTTP, chat and MCP all ask through here, so that no way in sees more than anothe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rag_assets.answering.base import Answer, AnswerPart
 from rag_assets.answering.condense import Turn
-from rag_assets.costs import Entry, charged_to
+from rag_assets.costs import Entry, charged_to, spent_here
 from rag_assets.costs.ledger import now
 from rag_assets.knowledge_base import SearchResult
 from rag_assets.retrieval.base import Mode
@@ -20,6 +22,8 @@ from rag_assets.service.limits import Limits
 from rag_assets.service.metrics import Metrics
 from rag_assets.service.principals import Principal
 from rag_assets.service.record import Record
+from rag_assets.service.schemas import Options
+from rag_assets.service.tasks import complete_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,24 @@ class Question:
     explain: bool = False
     history: Sequence[Turn] = ()
 
+    @classmethod
+    def of(
+        cls, text: str, options: Options, *, explain: bool = False, history: Sequence[Turn] = ()
+    ) -> "Question":
+        """The question of a request's body."""
+        return cls(
+            text,
+            options.k,
+            options.where,
+            options.groups,
+            options.version,
+            options.mode,
+            options.weights,
+            options.category,
+            explain,
+            history,
+        )
+
     def arguments(self, principal: Principal) -> dict[str, Any]:
         """What `KnowledgeBase` is called with on behalf of a principal."""
         return {
@@ -50,8 +72,12 @@ class Question:
         }
 
     def answering(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The same, with what only an answer takes."""
-        return {**arguments, "history": self.history, "explain": self.explain}
+        """The same, with what only an answer takes; the record is to name every passage used."""
+        return {**arguments, "history": self.history, "explain": True}
+
+    def shown(self, answer: Answer) -> Answer:
+        """The answer with what was asked for of it."""
+        return answer if self.explain else replace(answer, passages=())
 
 
 @dataclass(frozen=True)
@@ -68,11 +94,13 @@ class Asker:
     ) -> SearchResult:
         """Ranked passages that the principal may read."""
         arguments = self._begin(shelf, question, principal, record)
-        found = await asyncio.to_thread(
-            shelf.knowledge.search, question.text, **arguments, explain=question.explain
-        )
+        async with self._charging(shelf, principal, record):
+            found = await asyncio.to_thread(
+                shelf.knowledge.search, question.text, **arguments, explain=question.explain
+            )
         record.index_version = found.index_version
         record.chunk_ids = [hit.chunk_id for hit in found]
+        record.searched = found.milliseconds
         self.metrics.retrieval(shelf.name, found.milliseconds)
         return found
 
@@ -84,32 +112,65 @@ class Asker:
         key = self._key(shelf, question, arguments)
         held = self._cached(key, record)
         if held is not None:
-            return held
-        answer = await shelf.knowledge.aanswer(question.text, **question.answering(arguments))
-        await self._made(shelf, key, answer, principal, record)
-        return answer
+            return question.shown(held)
+        async with self._charging(shelf, principal, record):
+            answer = await shelf.knowledge.aanswer(question.text, **question.answering(arguments))
+        self._made(shelf, key, answer, record)
+        return question.shown(answer)
 
     async def stream(
         self, shelf: Shelf, question: Question, principal: Principal, record: Record
-    ) -> AsyncIterator[AnswerPart]:
+    ) -> AsyncGenerator[AnswerPart, None]:
         """The same answer piece by piece, then whole."""
         arguments = self._begin(shelf, question, principal, record)
         key = self._key(shelf, question, arguments)
         held = self._cached(key, record)
         if held is not None:
             yield AnswerPart(text=held.text)
-            yield AnswerPart(answer=held)
+            yield AnswerPart(answer=question.shown(held))
             return
         first: float | None = None
-        parts = shelf.knowledge.astream(question.text, **question.answering(arguments))
-        async for part in parts:
-            if part.answer is not None:
-                await self._made(shelf, key, part.answer, principal, record)
-                if first is not None:
-                    self.metrics.first_token(shelf.name, part.answer.model, first)
-            elif first is None:
-                first = record.seconds
-            yield part
+        asked = shelf.knowledge.astream(question.text, **question.answering(arguments))
+        async with self._charging(shelf, principal, record), aclosing(asked) as parts:
+            async for part in parts:
+                if part.index_version is not None:
+                    # Known before any text, so that a stream which breaks off is recorded with it.
+                    record.index_version = part.index_version
+                    record.chunk_ids = [passage.chunk_id for passage in part.passages]
+                    record.searched, record.writing_since = part.timings["search"], time.time_ns()
+                elif part.answer is None:
+                    first = record.seconds if first is None else first
+                    yield part
+                else:
+                    self._made(shelf, key, part.answer, record)
+                    if first is not None:
+                        self.metrics.first_token(shelf.name, part.answer.model, first)
+                    yield AnswerPart(answer=question.shown(part.answer))
+
+    async def task(
+        self, shelf: Shelf, said: Sequence[tuple[str, str]], principal: Principal, record: Record
+    ) -> AsyncIterator[AnswerPart]:
+        """A front end's own prompt, answered without retrieval; said: (role, text)."""
+        record.knowledge_base = shelf.name
+        record.details["task"] = True
+        self._charge_to(principal, record)
+        async with self._charging(shelf, principal, record):
+            done, problem = await complete_task(shelf.knowledge, said)
+        answer = Answer(
+            text=done.text,
+            citations=(),
+            confidence=0.0,
+            needs_review=False,
+            index_version=0,
+            model=done.model,
+            usage=done.usage,
+            cost_usd=done.cost_usd,
+            degraded=problem is not None,
+            problem=problem,
+        )
+        record.answer = answer
+        yield AnswerPart(text=answer.text)
+        yield AnswerPart(answer=answer)
 
     def _begin(
         self, shelf: Shelf, question: Question, principal: Principal, record: Record
@@ -118,7 +179,7 @@ class Asker:
         arguments = question.arguments(principal)
         record.knowledge_base = shelf.name
         record.question = question.text
-        charged_to.set(principal.id)
+        self._charge_to(principal, record)
         record.filters = {name: value for name, value in arguments.items() if value is not None}
         shelf.checked_version(question.version)
         return arguments
@@ -132,7 +193,7 @@ class Asker:
             edition = versions.manifest_digest(version)
         said = [(turn["role"], turn["content"]) for turn in question.history]
         options = sorted(arguments.items())
-        asked = (question.text, options, question.explain, said)
+        asked = (question.text, options, said)
         written = (shelf.config.llm.model, shelf.knowledge.prompt_version)
         return CacheKey.of(shelf.name, version, edition, asked, *written)
 
@@ -147,13 +208,27 @@ class Asker:
             self.library.shelves[key.knowledge_base].knowledge.ledger.add(_spared(held))
         return held
 
-    async def _made(
-        self, shelf: Shelf, key: CacheKey, answer: Answer, principal: Principal, record: Record
-    ) -> None:
+    def _made(self, shelf: Shelf, key: CacheKey, answer: Answer, record: Record) -> None:
         _note(record, answer)
         self.metrics.answer(shelf.name, answer)
         self.cache.put(key, answer)
-        await self.limits.spend(principal, answer.cost_usd)
+
+    def _charge_to(self, principal: Principal, record: Record) -> None:
+        charged_to.set(principal.id)
+        spent_here.set(record.paid)
+
+    @asynccontextmanager
+    async def _charging(
+        self, shelf: Shelf, principal: Principal, record: Record
+    ) -> AsyncIterator[None]:
+        """What models were paid within counts for the principal, also when it breaks off."""
+        before = len(record.paid)
+        try:
+            yield
+        finally:
+            paid = record.paid[before:]
+            self.metrics.paid(shelf.name, paid)
+            await self.limits.spend(principal, sum(entry.usd for entry in paid))
 
 
 def _spared(held: Answer) -> Entry:
@@ -173,5 +248,6 @@ def _spared(held: Answer) -> Entry:
 
 def _note(record: Record, answer: Answer) -> None:
     record.answer = answer
+    record.searched = answer.timings.get("search")
     record.index_version = answer.index_version
-    record.chunk_ids = [citation.chunk_id for citation in answer.citations]
+    record.chunk_ids = [passage.chunk_id for passage in answer.passages]

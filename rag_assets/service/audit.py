@@ -8,6 +8,9 @@ A line's `hash` is a digest of the line before it and of its own content, so tha
 or inserted line breaks the chain from there on, and a cut-off end does not meet HEAD. Without
 `service.audit.key` whoever can write the files can also compute the chain anew; with it they
 cannot. All workers of a machine append to one chain, under a lock.
+
+Files stay open between lines: every system call gives up the interpreter's lock, which an event
+loop beside busy threads waits long to get back.
 """
 
 import fcntl
@@ -15,12 +18,13 @@ import hashlib
 import hmac
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rag_assets.config import AuditConfig
 from rag_assets.errors import StorageError
@@ -57,7 +61,9 @@ class AuditLog:
         self.directory = Path(storage) / "service" / "audit"
         self._config = config
         self._last: Link | None = None
-        self._end: tuple[str, int] | None = None  # file name and size after our last line
+        self._end: _Place | None = None  # after our last line
+        self._opened: dict[str, int] = {}  # descriptors, by name
+        self._one_thread = threading.Lock()
 
     def question(self, text: str) -> dict[str, str]:
         """A question as the log keeps it."""
@@ -69,17 +75,18 @@ class AuditLog:
         """Add one line. Raises: StorageError when it cannot be written in full."""
         path = self.directory
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
             with self._locked():
                 now = datetime.now(UTC)
                 path = self._file(now)
-                new_day = not path.exists()
-                last = self._newest(path)
-                line = self._line(last, {"at": now.isoformat(), **record})
-                size = _append(path, line)
-                self._last = Link(last.number + 1, json.loads(line)["hash"])
-                self._end = (path.name, size)
-                self._write_head(self._last)
+                end = _place(path)
+                new_day = end is None
+                last = self._last
+                if last is None or end is None or end != self._end:
+                    last, end = self._reopened(path)
+                line, link = self._line(last, {"at": now.isoformat(), **record})
+                _write(self._descriptor(path.name), line, end.size)
+                self._last, self._end = link, end._replace(size=end.size + len(line))
+                self._write_head(link)
                 if new_day:
                     self._forget_old(now.date())
         except (OSError, ValueError) as error:
@@ -109,8 +116,8 @@ class AuditLog:
                     content = {k: v for k, v in line.items() if k not in ("number", "hash")}
                     clean = _without(content, tells)
                     changed += clean != content
-                    lines.append(self._line(last, clean))
-                    last = Link(last.number + 1, json.loads(lines[-1])["hash"])
+                    written, last = self._line(last, clean)
+                    lines.append(written)
                 write_atomically(path, b"".join(lines))
                 path.chmod(0o600)
             self._write_head(last)
@@ -165,17 +172,23 @@ class AuditLog:
             return "is not a line of the log"
         if number != last.number + 1:
             return f"is number {number}, expected {last.number + 1}: lines were removed or added"
-        if found != self._digest(last, content):
+        if found != self._digest(last, _json(content)):
             return "was changed, or the one before it was"
         return None
 
-    def _line(self, last: Link, content: Mapping[str, Any]) -> bytes:
-        digest = self._digest(last, content)
-        line = {"number": last.number + 1, **content, "hash": digest}
-        return _json(line) + b"\n"
+    def _line(self, last: Link, content: Mapping[str, Any]) -> tuple[bytes, Link]:
+        """The line that follows, and the link that it makes."""
+        said = _json(content)
+        link = Link(last.number + 1, self._digest(last, said))
+        return b'{"number": %d, %s, "hash": "%s"}\n' % (
+            link.number,
+            said[1:-1],
+            link.hash.encode(),
+        ), link
 
-    def _digest(self, last: Link, content: Mapping[str, Any]) -> str:
-        data = f"{last.number + 1} {last.hash} ".encode() + _json(content)
+    def _digest(self, last: Link, content: bytes) -> str:
+        """content: as `_json` writes it."""
+        data = f"{last.number + 1} {last.hash} ".encode() + content
         if self._config.key:
             return hmac.new(self._config.key.encode(), data, hashlib.sha256).hexdigest()
         return hashlib.sha256(data).hexdigest()
@@ -183,12 +196,17 @@ class AuditLog:
     def _file(self, now: datetime) -> Path:
         """The file of the day; never an earlier one than before, whatever the clock does."""
         name = f"{now.date().isoformat()}.jsonl"
-        return self.directory / max(name, self._end[0] if self._end else "")
+        return self.directory / max(name, self._end.name if self._end else "")
 
-    def _newest(self, path: Path) -> Link:
-        """The end of the chain; remembered while nobody else appended."""
-        if self._last is not None and self._end == (path.name, _size(path)):
-            return self._last
+    def _reopened(self, path: Path) -> "tuple[Link, _Place]":
+        """The end of the chain as it lies on disk, and that of the file; somebody else appended."""
+        for name in [name for name in self._opened if name.endswith(".jsonl")]:
+            os.close(self._opened.pop(name))
+        last = self._newest()
+        status = os.fstat(self._descriptor(path.name))
+        return last, _Place(path.name, status.st_ino, status.st_size)
+
+    def _newest(self) -> Link:
         for file in reversed(_files(self.directory)):
             line = _last_line(file)
             if line is not None:
@@ -218,17 +236,37 @@ class AuditLog:
     def _write_head(self, last: Link) -> None:
         """In place and of one length: one small write, and never a torn mixture of two."""
         data = _json({"number": last.number, "hash": last.hash}).ljust(_HEAD_BYTES)
-        descriptor = os.open(self.directory / _HEAD, os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            os.pwrite(descriptor, data, 0)
-        finally:
-            os.close(descriptor)
+        os.pwrite(self._descriptor(_HEAD, os.O_WRONLY | os.O_CREAT), data, 0)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with open(self.directory / ".lock", "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        with self._one_thread:
+            if not self._opened:
+                self.directory.mkdir(parents=True, exist_ok=True)
+            lock = self._descriptor(".lock")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+    def _descriptor(self, name: str, flags: int = os.O_WRONLY | os.O_CREAT | os.O_APPEND) -> int:
+        """An open file of the log."""
+        if name not in self._opened:
+            self._opened[name] = os.open(self.directory / name, flags, 0o600)
+        return self._opened[name]
+
+    def __del__(self) -> None:
+        for descriptor in self._opened.values():
+            os.close(descriptor)
+
+
+class _Place(NamedTuple):
+    """A file of the log as it was seen; another size or inode: somebody else wrote it."""
+
+    name: str
+    inode: int
+    size: int
 
 
 def _without(content: Mapping[str, Any], tells: Callable[[str], bool]) -> dict[str, Any]:
@@ -258,21 +296,19 @@ def _files(directory: Path) -> list[Path]:
     return sorted(directory.glob("????-??-??.jsonl"))
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _append(path: Path, line: bytes) -> int:
-    """Write one whole line, or leave the file as it was; returns the file's size."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def _place(path: Path) -> _Place | None:
     try:
-        size = os.fstat(descriptor).st_size
-        if os.write(descriptor, line) != len(line):
-            os.ftruncate(descriptor, size)
-            raise OSError("the disk is full")
-        return size + len(line)
-    finally:
-        os.close(descriptor)
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return _Place(path.name, status.st_ino, status.st_size)
+
+
+def _write(descriptor: int, line: bytes, size: int) -> None:
+    """Append one whole line, or leave the file of so many bytes as it was."""
+    if os.write(descriptor, line) != len(line):
+        os.ftruncate(descriptor, size)
+        raise OSError("the disk is full")
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:

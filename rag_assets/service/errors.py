@@ -42,13 +42,18 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A response that is not the one hoped for."""
+    """A response that is not the one hoped for.
+
+    found: what the caller sent instead, repeated to the caller only: it may be a question, which
+    logs and traces may not keep.
+    """
 
     status: int
     message: str
     code: str
     param: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    found: str = ""
 
     @property
     def body(self) -> dict[str, Any]:
@@ -59,7 +64,7 @@ class Refusal:
         return {
             "error": {
                 "type": kind,
-                "message": self.message,
+                "message": self.message + self.found,
                 "param": self.param,
                 "code": self.code,
             }
@@ -120,7 +125,8 @@ def _invalid(error: RequestValidationError) -> Refusal:
     if first["type"] == "extra_forbidden":
         return Refusal(422, f"{param}: unknown field", "unknown_field", param)
     message = first["msg"].removeprefix("Value error, ")
-    return Refusal(422, f"{param or 'body'}: {message}{shown}", "invalid_request", param)
+    told = f"{param or 'body'}: {message}"
+    return Refusal(422, told, "invalid_request", param, found=shown)
 
 
 def install(app: FastAPI) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_assets.config import LimitsConfig
-from rag_assets.costs import charged_to
+from rag_assets.costs import charged_to, spent_here
 from rag_assets.errors import StorageError
 from rag_assets.service.access import Access
 from rag_assets.service.audit import AuditLog
@@ -92,6 +92,7 @@ class Gate:
             record.principal = await self._keeping.access.principal(headers, record.client)
             # For every task that this request starts: streams are pumped in tasks of their own.
             charged_to.set(record.principal.id)
+            spent_here.set(record.paid)
             if path != "/metrics":
                 await self._keeping.limits.admit(record.principal)
         allowed = self._keeping.allowed
@@ -102,7 +103,7 @@ class Gate:
 
     def _finish(self, scope: Scope, record: Record, reply: "_Reply", span: Any) -> None:
         record.status = reply.status
-        if reply.complete:
+        if reply.complete and not (record.error and reply.status < 400):
             record.outcome = "completed"
         elif reply.begun and record.error is None:
             record.outcome = "disconnected"

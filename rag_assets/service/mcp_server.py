@@ -77,7 +77,7 @@ def make_mcp_server(library: Library, calling: Calling) -> MCPServer:
         knowledge_base: Annotated[str | None, Field(description=f"One of: {names}.")] = None,
     ) -> Found:
         """Search a knowledge base; returns the passages that answer the query best."""
-        with _told(), calling(context, "search_knowledge_base") as call:
+        with _told(calling(context, "search_knowledge_base")) as call:
             shelf = library.shelf(knowledge_base)
             question = Question(query, k=k, where=where)
             found = await call.service.asker.search(shelf, question, call.principal, call.record)
@@ -106,7 +106,7 @@ def make_mcp_server(library: Library, calling: Calling) -> MCPServer:
     ) -> str:
         """Find documents; returns JSON with `results`, each with an `id` to fetch."""
         results = []
-        with _told(), calling(context, "search") as call:
+        with _told(calling(context, "search")) as call:
             for shelf in library.shelves.values():
                 question = Question(query, k=_TITLES)
                 asker = call.service.asker
@@ -128,7 +128,7 @@ def make_mcp_server(library: Library, calling: Calling) -> MCPServer:
     ) -> str:
         """A whole document; returns JSON with `id`, `title`, `text`, `url` and `metadata`."""
         name, _, doc_id = id.partition(":")
-        with _told(), calling(context, "fetch") as call:
+        with _told(calling(context, "fetch")) as call:
             shelf = library.shelf(name)
             call.record.knowledge_base = shelf.name
             found = await asyncio.to_thread(read_document, shelf, doc_id, call.principal)
@@ -148,12 +148,15 @@ def make_mcp_server(library: Library, calling: Calling) -> MCPServer:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What goes wrong is told to the model in one sentence, never as a traceback."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, the model gets one sentence
-        raise ToolError(refusal_of(error).message) from None
+def _told(calling: AbstractContextManager[Call]) -> Iterator[Call]:
+    """The call; what goes wrong in it is told to the model in one sentence, and recorded."""
+    with calling as call:
+        try:
+            yield call
+        except Exception as error:  # noqa: BLE001 - whatever it is, the model gets one sentence
+            refusal = refusal_of(error)
+            call.failed(refusal)
+            raise ToolError(refusal.message + refusal.found) from None
 
 
 def _one_each(results: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ is scraped adds them up. What is live is read from the index directory at every 
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -14,6 +14,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from rag_assets.answering.base import Answer
+from rag_assets.answering.models import EXTRACTIVE
+from rag_assets.costs import Entry
 from rag_assets.errors import RagError
 from rag_assets.service.library import Library, Shelf
 from rag_assets.service.record import Record
@@ -79,12 +81,22 @@ class Metrics:
             self.retrieval(knowledge_base, answer.timings["search"])
         if "answer" in answer.timings:
             self._generation.labels(*labels).observe(answer.timings["answer"] / 1000)
-        self._tokens.labels(*labels, "prompt").inc(answer.usage.prompt_tokens)
-        self._tokens.labels(*labels, "completion").inc(answer.usage.completion_tokens)
-        self._cost.labels(*labels).inc(answer.cost_usd)
+        if answer.model == EXTRACTIVE:  # which nobody is paid for
+            self._count(labels, answer.usage.prompt_tokens, answer.usage.completion_tokens)
         self._abstained.labels(knowledge_base).inc(answer.abstained)
         self._degraded.labels(knowledge_base).inc(answer.degraded)
         self._dropped.labels(knowledge_base).inc(answer.dropped_citations)
+
+    def paid(self, knowledge_base: str, entries: Iterable[Entry]) -> None:
+        """What models were paid for one request, whatever became of their replies."""
+        for entry in entries:
+            labels = (knowledge_base, entry.model)
+            self._count(labels, entry.tokens, entry.completion_tokens)
+            self._cost.labels(*labels).inc(entry.usd)
+
+    def _count(self, labels: tuple[str, str], prompt: int, completion: int) -> None:
+        self._tokens.labels(*labels, "prompt").inc(prompt)
+        self._tokens.labels(*labels, "completion").inc(completion)
 
     def first_token(self, knowledge_base: str, model: str, seconds: float) -> None:
         """The first text of a stream was sent."""

@@ -1,16 +1,18 @@
 """What is known of one request by its end: for the audit log, the metrics and the trace."""
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rag_assets.answering.base import Answer
+from rag_assets.costs import Entry
 from rag_assets.service.principals import Principal
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_IDS = random.Random()  # a name, not a secret; asking the system for each costs the event loop
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -19,6 +21,8 @@ class Record:
     """Filled in as a request goes through the service; written when it is over, however it ends.
 
     outcome: `completed`, `disconnected` when the caller left, or `failed` when it broke off.
+    searched: milliseconds that finding passages took. writing_since: when a model was called, in
+    nanoseconds since the epoch, where that is known. paid: what models were paid for it so far.
     """
 
     request_id: str
@@ -37,6 +41,9 @@ class Record:
     chunk_ids: Sequence[str] = ()
     index_version: int | None = None
     answer: Answer | None = None
+    searched: float | None = None
+    writing_since: int | None = None
+    paid: list[Entry] = field(default_factory=list)
     cached: bool = False
     error: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
@@ -52,8 +59,8 @@ class Record:
         given = headers.get("x-request-id", "")
         traced = _TRACE_PARENT.fullmatch(headers.get("traceparent", ""))
         return cls(
-            request_id=given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16),
-            trace_id=traced[1] if traced else secrets.token_hex(16),
+            request_id=given if _REQUEST_ID.fullmatch(given) else _new_id(),
+            trace_id=traced[1] if traced else _new_id(),
             method=method,
             path=path,
             client=client,
@@ -90,7 +97,23 @@ class Record:
             found |= {"index_version": self.index_version, "chunk_ids": list(self.chunk_ids)}
         if self.answer is not None:
             found |= {"cached": self.cached, **_of_answer(self.answer)}
+        elif self.paid:
+            found |= _of_payments(self.paid)
         return found | self.details
+
+
+def _new_id() -> str:
+    return f"{_IDS.getrandbits(128):032x}"
+
+
+def _of_payments(paid: Sequence[Entry]) -> dict[str, Any]:
+    """What was paid for what is no answer: one that broke off, a search with a paid model."""
+    return {
+        "model": paid[-1].model,
+        "prompt_tokens": sum(entry.tokens for entry in paid),
+        "completion_tokens": sum(entry.completion_tokens for entry in paid),
+        "cost_usd": sum(entry.usd for entry in paid),
+    }
 
 
 def _of_answer(answer: Answer) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from rag_assets.service.logs import log_as_json
 _PATHS = "RAG_SERVICE_CONFIGS"
 _DRAIN_SECONDS = 30
 _BACKLOG = 2048
+# How long the event loop waits for the interpreter while threads search; the default is 5 ms.
+_SWITCH_SECONDS = 0.0005
 
 
 def run(
@@ -79,6 +81,7 @@ def make_app() -> object:
     """The application of the files that `run` was given; called in every worker."""
     from rag_assets.service.app import create_app
 
+    sys.setswitchinterval(_SWITCH_SECONDS)
     return create_app(os.environ[_PATHS].split(os.pathsep))
 
 

@@ -1,7 +1,7 @@
 """Prompts that a chat front end sends on its own behalf: titles, tags, follow-up questions.
 
-A configured model answers them as it is; nothing is retrieved. The built-in extractive one cannot,
-so it gives the smallest answer that the front end can read.
+A configured model answers them as they are; nothing is retrieved. The built-in extractive one
+cannot, so it gives the smallest answer that the front end can read; so it does where models fail.
 """
 
 import json
@@ -12,19 +12,31 @@ from rag_assets.answering.base import Usage
 from rag_assets.answering.llm import LanguageModel
 from rag_assets.answering.models import EXTRACTIVE, Completion
 from rag_assets.answering.prompt import Prompt
-from rag_assets.config import LlmConfig
+from rag_assets.errors import LlmError
+from rag_assets.knowledge_base import KnowledgeBase
 
 _FIELDS = ("title", "tags", "follow_ups", "queries", "text")
 _USER = re.compile(r"^(?:USER|user|User):\s*(.+)$", re.MULTILINE)
 _TITLE_WORDS = 6
 
 
-async def complete_task(config: LlmConfig, messages: Sequence[tuple[str, str]]) -> Completion:
-    """The reply to a task prompt; messages: (role, text). Raises: LlmError."""
-    if config.model != EXTRACTIVE:
-        asked = [{"role": role, "content": text} for role, text in messages]
-        return await LanguageModel(config).acomplete(Prompt(asked))
-    return Completion(_smallest(messages[-1][1]), EXTRACTIVE, Usage(), 0.0)
+async def complete_task(
+    knowledge: KnowledgeBase, messages: Sequence[tuple[str, str]]
+) -> tuple[Completion, str | None]:
+    """The reply to a task prompt, and why the configured model did not give it.
+
+    messages: (role, text).
+    """
+    config, problem = knowledge.config.llm, None
+    asked = Prompt([{"role": role, "content": text} for role, text in messages])
+    for name in dict.fromkeys((config.model, *config.fallbacks)):
+        if name == EXTRACTIVE:
+            break
+        try:
+            return await LanguageModel(config, name, knowledge.purse).acomplete(asked), problem
+        except LlmError as error:
+            problem = problem or str(error)
+    return Completion(_smallest(messages[-1][1]), EXTRACTIVE, Usage(), 0.0), problem
 
 
 def _smallest(prompt: str) -> str:

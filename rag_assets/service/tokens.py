@@ -1,6 +1,7 @@
 """Bearer tokens of an identity provider (JWT, OIDC): verified, then read as a principal."""
 
 import threading
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,10 @@ from rag_assets.service.errors import Refused
 from rag_assets.service.principals import Principal
 
 if TYPE_CHECKING:
-    from jwt import PyJWKClient
+    from jwt import PyJWKClient, PyJWKClientConnectionError
 
 _LEEWAY = 30  # seconds that two clocks may differ
+_UNREACHABLE = 5.0  # seconds a provider that gave no keys is left alone: callers would queue for it
 _REQUIRED = ["exp", "iss", "aud", "sub"]
 
 
@@ -22,6 +24,7 @@ class TokenVerifier:
         self._config = config
         self._fetched: PyJWKClient | None = None
         self._fetching = threading.Lock()
+        self._failed: tuple[float, PyJWKClientConnectionError] | None = None
 
     @property
     def may_fetch(self) -> bool:
@@ -64,12 +67,18 @@ class TokenVerifier:
         config = self._config
         if config.key is not None:
             return config.key
-        from jwt import PyJWKClient
+        from jwt import PyJWKClient, PyJWKClientConnectionError
 
         with self._fetching:
+            if self._failed is not None and time.monotonic() < self._failed[0]:
+                raise self._failed[1]
             if self._fetched is None:
                 self._fetched = PyJWKClient(str(config.jwks_url), lifespan=600, timeout=5)
-            return self._fetched.get_signing_key_from_jwt(token).key
+            try:
+                return self._fetched.get_signing_key_from_jwt(token).key
+            except PyJWKClientConnectionError as error:
+                self._failed = (time.monotonic() + _UNREACHABLE, error)
+                raise
 
     def _read(self, claims: Mapping[str, Any]) -> Principal:
         config = self._config

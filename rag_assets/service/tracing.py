@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rag_assets.answering.base import Answer
 from rag_assets.errors import ConfigError
 from rag_assets.service.record import Record
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
 class Tracing(Protocol):
@@ -84,56 +84,79 @@ class OtelTracing:
         span.set_attributes({name: v for name, v in attributes.items() if v is not None})
         if record.status >= 500 or record.outcome != "completed":
             span.set_status(Status(StatusCode.ERROR, record.error or record.outcome))
-        if record.answer is not None and not record.cached:
-            self._phases(span, record.answer)
+        if not record.cached:
+            self._phases(span, record)
         span.end()
 
-    def _phases(self, parent: Any, answer: Answer) -> None:
+    def _phases(self, parent: Any, record: Record) -> None:
         """Retrieval and generation, laid back from now by the times they took."""
-        from opentelemetry.trace import SpanKind, set_span_in_context
+        from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
         context = set_span_in_context(parent)
         end = time.time_ns()
-        generated = end - int(answer.timings.get("answer", 0) * 1e6)
-        retrieved = generated - int(answer.timings.get("search", 0) * 1e6)
-        retrieval = self._tracer.start_span(
-            "retrieval",
-            context,
-            start_time=retrieved,
-            attributes={"rag.index_version": answer.index_version},
-        )
-        retrieval.end(generated)
+        taken = 0.0 if record.answer is None else record.answer.timings.get("answer", 0.0)
+        written = end if record.writing_since is None else record.writing_since + int(taken * 1e6)
+        called = record.writing_since or written - int(taken * 1e6)
+        if record.searched is not None:
+            retrieval = self._tracer.start_span(
+                "retrieval",
+                context,
+                start_time=called - int(record.searched * 1e6),
+                attributes={
+                    "rag.index_version": record.index_version or 0,
+                    "rag.passages": len(record.chunk_ids),
+                },
+            )
+            retrieval.end(called)
+        attributes = _of_chat(record)
+        if attributes is None:
+            return
         chat = self._tracer.start_span(
-            f"chat {answer.model}",
+            f"chat {attributes['gen_ai.request.model']}",
             context,
             kind=SpanKind.CLIENT,
-            start_time=generated,
-            attributes={
-                "gen_ai.operation.name": "chat",
-                "gen_ai.request.model": answer.model,
-                "gen_ai.usage.input_tokens": answer.usage.prompt_tokens,
-                "gen_ai.usage.output_tokens": answer.usage.completion_tokens,
-                "rag.cost_usd": answer.cost_usd,
-                "rag.degraded": answer.degraded,
-                "rag.abstained": answer.abstained,
-            },
+            start_time=called,
+            attributes=attributes,
         )
-        chat.end(end)
+        if record.error or record.outcome != "completed":
+            chat.set_status(Status(StatusCode.ERROR, record.error or record.outcome))
+        chat.end(end if record.answer is None else written)
 
     def close(self) -> None:
         """Send what has not been sent."""
         self._provider.shutdown()
 
 
+def _of_chat(record: Record) -> dict[str, str | int | float | bool] | None:
+    """The attributes of the model's span, also of a reply that broke off; None without a model."""
+    answer, paid = record.answer, [entry for entry in record.paid if entry.kind == "answer"]
+    if answer is None and not paid:
+        return None
+    attributes: dict[str, str | int | float | bool] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": paid[-1].model if answer is None else answer.model,
+        "gen_ai.usage.input_tokens": sum(entry.tokens for entry in paid),
+        "gen_ai.usage.output_tokens": sum(entry.completion_tokens for entry in paid),
+        "rag.cost_usd": sum(entry.usd for entry in paid),
+    }
+    if answer is None:
+        return attributes
+    return attributes | {
+        "gen_ai.usage.input_tokens": answer.usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": answer.usage.completion_tokens,
+        "rag.degraded": answer.degraded,
+        "rag.abstained": answer.abstained,
+    }
+
+
 def open_tracing() -> Tracing:
     """Tracing as the environment says. Raises: ConfigError when its exporter is not installed."""
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         return NoTracing()
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    named = next((name for name in _PROTOCOLS if os.environ.get(name)), _PROTOCOLS[-1])
+    protocol = os.environ.get(named) or "grpc"
     if protocol not in ("grpc", "http/protobuf"):
-        raise ConfigError(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL: expected grpc or http/protobuf, found {protocol}"
-        )
+        raise ConfigError(f"{named}: expected grpc or http/protobuf, found {protocol}")
     try:
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -152,7 +175,7 @@ def open_tracing() -> Tracing:
             exporter = HttpExporter()
     except ImportError as error:
         raise ConfigError(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: {error.name} is not installed; pip install"
+            f"{named}={protocol}: {error.name} is not installed; pip install"
             f" opentelemetry-exporter-otlp-proto-{protocol.split('/')[0]}"
         ) from error
     name = os.environ.get("OTEL_SERVICE_NAME", "rag-assets")

@@ -18,13 +18,14 @@ class LlmServer:
     Model names: `ok`, `401`, `404`, `429` (with Retry-After: 0), `429-once`, `500`, `500-once`,
     `slow` (never answers until released), `cut` (breaks a stream off when released), `held` (pauses
     a stream until released), `garbage`, `empty`, `abstain`; `gullible` and `careful` obey what they
-    read (see gullible.py).
+    read (see gullible.py). `behaviour` stands in for the model's name, for one with a price.
     """
 
     def __init__(self) -> None:
         self.requests: list[dict] = []
         self.keys: list[str] = []
         self.reply = REPLY
+        self.behaviour: str | None = None
         self.release = threading.Event()
         self.seen: Counter[str] = Counter()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -42,7 +43,7 @@ class LlmServer:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.requests.append(body)
                 outer.keys.append(self.headers.get("Authorization", ""))
-                kind = body["model"]
+                kind = outer.behaviour or body["model"]
                 outer.seen[kind] += 1
                 first = outer.seen[kind] == 1
                 if kind in ("401", "404", "429", "500") or (kind.endswith("-once") and first):

@@ -83,7 +83,8 @@ def test_the_agreed_word_is_an_abstention(server):
 def test_without_passages_no_model_is_called(server):
     answer = answerer(server).answer(QUESTION, [], 7)
     assert (answer.abstained, answer.degraded, server.requests) == (True, False, [])
-    *parts, last = answerer(server).stream(QUESTION, [], 7)
+    begun, *parts, last = answerer(server).stream(QUESTION, [], 7)
+    assert (begun.text, begun.passages, begun.index_version) == ("", (), 7)
     assert [part.text for part in parts] == [ABSTENTION]
     assert last.answer.abstained
 
@@ -121,6 +122,7 @@ def test_fallbacks_come_before_the_built_in_model(server, monkeypatch):
 
 def test_a_stream_that_breaks_off_is_not_continued_by_another_model(server):
     parts = answerer(server, "cut").stream(QUESTION, HITS, 7)
+    assert next(parts).passages
     assert next(parts).text == "Full-time "
     server.release.set()
     with pytest.raises(LlmError, match="broke off half-way"):

@@ -35,6 +35,28 @@ def test_what_stands_alone_is_left_as_it_is(question):
     assert by_words(question, HISTORY) == question
 
 
+@pytest.mark.parametrize(
+    ("before", "question", "asked"),
+    [
+        (
+            "How many days do I get in Lisbon?",
+            "And in Berlin?",
+            "How many days do I get in Berlin?",
+        ),
+        ("Who signs in New York for guests?", "and in Porto", "Who signs in Porto for guests?"),
+        ("What may be spent on hotels?", "What about on flights?", "What may be spent on flights?"),
+        (
+            "Is there a limit for meals on the road?",
+            "And for hotels?",
+            "Is there a limit for meals on the road? And for hotels?",
+        ),
+        ("What is paid for interns?", "And for them?", "What is paid for interns? And for them?"),
+    ],
+)
+def test_another_ending_takes_the_place_of_the_one_before(before, question, asked):
+    assert by_words(question, [{"role": "user", "content": before}]) == asked
+
+
 def test_a_chain_of_follow_ups_keeps_its_topic():
     history = [*HISTORY, {"role": "user", "content": "And in Berlin?"}]
     assert (

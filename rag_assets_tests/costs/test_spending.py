@@ -15,12 +15,13 @@ from rag_assets.errors import Held
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.operations.metrics import exposition
 from rag_assets.service.keys import KeyStore
+from rag_assets.service.principals import Allowance
 from rag_assets_tests.answering.llm_server import LlmServer, llm_server
 from rag_assets_tests.conftest import SmallBase
 from rag_assets_tests.embedding.service import EmbeddingService, running_service
 from rag_assets_tests.notify.conftest import Receiver
 from rag_assets_tests.operations.conftest import samples
-from rag_assets_tests.service.conftest import serving
+from rag_assets_tests.service.conftest import serving, until_text
 
 PROVEN = "Every request concerning payroll goes to desk 3 of the payroll office [1]."
 MONTH = datetime.now(UTC).strftime("%Y-%m")
@@ -167,6 +168,81 @@ def test_answers_are_charged_and_an_empty_budget_quotes_instead(
             assert (answer.model, answer.degraded) == ("extractive", True)
             assert "costs.budget_usd" in (answer.problem or "")
             assert answer.citations
+
+
+def test_every_call_is_paid_for_whatever_becomes_of_its_reply(
+    small: SmallBase, llm: LlmServer
+) -> None:
+    small.fill(3)
+    model = {"model": "openai/gpt-4o-mini", "api_base": llm.url, "api_key": "k"}
+    config = small.configure(llm=model, costs={"budget_usd": 5.0})
+    small.refresh()
+    llm.reply = PROVEN
+    history = [{"role": "user", "content": "Who answers requests concerning payroll?"}]
+    with KnowledgeBase(config) as base:
+
+        def answers() -> Entry:
+            [row] = [entry for entry in base.ledger.days(MONTH) if entry.kind == "answer"]
+            return row
+
+        parts = base.answer(history[0]["content"], stream=True)
+        begun = next(parts)
+        assert (begun.text, begun.index_version) == ("", 1)
+        assert begun.passages[0].doc_id == "docs/payroll.md"
+        assert next(parts).text
+        parts.close()
+        left = answers()
+        assert (left.calls, left.completion_tokens < 10) == (1, True)
+        assert left.usd > 0, "what was asked was read, and paid for"
+        assert base.answer("And where are they?", history=history).standalone_question
+        assert answers().calls == 3, "the question was rewritten, then answered"
+        base.ledger.add(Entry(now(), "embedding", "m", "docs", usd=5.0))
+        asked = len(llm.requests)
+        assert base.answer("And where are they?", history=history).degraded
+        assert len(llm.requests) == asked
+
+
+def test_a_caller_who_leaves_pays_for_what_was_written(small: SmallBase, llm: LlmServer) -> None:
+    small.fill(3)
+    config = small.configure(
+        llm={"model": "openai/gpt-4o-mini", "api_base": llm.url, "api_key": "k"}
+    )
+    small.refresh()
+    allowance = Allowance(usd_per_day=0.000001)
+    _, secret = KeyStore.at(config.storage).create("team", groups=[], allowance=allowance)
+    question = {"question": "Who answers requests concerning payroll?", "stream": True}
+    llm.reply, llm.behaviour = PROVEN, "held"
+    headers = {"authorization": f"Bearer {secret}"}
+    with serving([small.path]) as url, httpx.Client(base_url=url, headers=headers) as client:
+        with client.stream("POST", "/v1/answer", json=question, timeout=60) as reply:
+            until_text(reply.iter_lines())
+        status = 200
+        while status == 200:  # the service has yet to see that the caller left
+            status = client.get("/v1/models").status_code
+        assert status == 429
+        metrics = client.get("/metrics").text
+        llm.release.set()
+    kind = 'kind="prompt",knowledge_base="small",model="openai/gpt-4o-mini"'
+    assert f"rag_tokens_total{{{kind}}}" in metrics
+
+
+def test_a_front_end_s_own_prompts_are_paid_for_and_fall_back(
+    small: SmallBase, llm: LlmServer
+) -> None:
+    small.fill(3)
+    model = {"model": "openai/gpt-4o-mini", "api_base": llm.url, "api_key": "k"}
+    config = small.configure(llm=model)
+    small.refresh()
+    task = {"messages": [{"role": "user", "content": "### Task:\nA title.\nUSER: payroll desks"}]}
+    with serving([small.path]) as url, httpx.Client(base_url=url, timeout=60) as client:
+        first = client.post("/v1/chat/completions", json=task).json()
+        llm.behaviour = "401"
+        second = client.post("/v1/chat/completions", json=task).json()
+    [row] = [entry for entry in Ledger(config.storage).days(MONTH) if entry.kind == "answer"]
+    assert (row.calls, row.tokens, row.completion_tokens) == (1, 70, 11)
+    assert (first["rag"]["model"], first["rag"]["degraded"]) == ("openai/gpt-4o-mini", False)
+    assert second["choices"][0]["message"]["content"] == "payroll desks"
+    assert (second["rag"]["model"], second["rag"]["degraded"]) == ("extractive", True)
 
 
 def test_the_service_charges_keys_and_notes_what_its_cache_spares(

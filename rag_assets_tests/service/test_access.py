@@ -181,6 +181,28 @@ def test_an_unreachable_provider_is_told_and_api_keys_still_work(keys: KeyStore)
     assert ask(access, secret).name == "a"
 
 
+def test_callers_do_not_queue_for_a_provider_that_fails(keys: KeyStore) -> None:
+    asked = []
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer((HERE, 0), Failing) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        url = f"http://{HERE}:{server.server_port}/jwks.json"
+        config = JwtConfig(issuer="i", audience="rag", jwks_url=url)
+        access = Access(ServiceConfig(jwt=config), keys)
+        for _ in range(3):
+            assert refused(access, token()) == (503, "issuer_unreachable")
+        server.shutdown()
+    assert asked == ["/jwks.json"]
+
+
 # -- what a principal may see ----------------------------------------------------------------------
 
 GROUPS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=4)

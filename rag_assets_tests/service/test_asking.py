@@ -197,6 +197,7 @@ def test_a_stream_that_breaks_off_says_so_and_is_audited(base: Base, serve) -> N
     assert "broke off half-way" in error["message"]
     [line] = base.audit()
     assert (line["status"], line["question"], line["error"]) == (200, QUESTION, error["message"])
+    assert (line["outcome"], line["index_version"]) == ("failed", 1)
 
 
 def test_a_caller_who_leaves_is_audited_and_stops_the_model(base: Base, serve) -> None:
@@ -212,7 +213,9 @@ def test_a_caller_who_leaves_is_audited_and_stops_the_model(base: Base, serve) -
         models.release.set()
     [line] = base.audit()
     assert (line["outcome"], line["question"]) == ("disconnected", QUESTION)
-    assert "model" not in line
+    assert (line["index_version"], line["model"]) == (1, "openai/held")
+    assert line["chunk_ids"]
+    assert line["prompt_tokens"] > line["completion_tokens"] > 0
 
 
 def test_a_promotion_during_a_stream_finishes_on_the_old_version(base: Base, serve) -> None:
@@ -275,7 +278,8 @@ def test_the_audit_line_says_what_was_asked_found_and_judged(base: Base, serve) 
     assert (line["trace_id"], line["knowledge_base"]) == (trace, "small")
     assert (line["question"], line["index_version"]) == (QUESTION, 1)
     assert line["filters"] == {"k": 3, "where": {"team": "office"}}
-    assert line["chunk_ids"]
+    assert len(line["chunk_ids"]) == 3
+    assert set(line["cited_chunk_ids"]) <= set(line["chunk_ids"])
     assert set(line["verdicts"]) == {
         "abstained",
         "confidence",
@@ -297,6 +301,14 @@ def test_questions_can_be_kept_as_hashes_only(base: Base, serve) -> None:
     [line] = base.audit()
     assert "question" not in line
     assert len(line["question_sha256"]) == 64
+
+
+def test_what_a_refusal_repeats_is_told_to_the_caller_only(base: Base, serve) -> None:
+    base.configure(service={"audit": {"questions": "hash"}})
+    reply = serve(base).post("/v1/search", json={"query": "my salary " * 900})
+    assert "found 'my salary" in reply.json()["error"]["message"]
+    [line] = base.audit()
+    assert line["error"] == "query: String should have at most 8000 characters"
 
 
 def test_without_an_index_it_says_what_to_do(base: Base, serve) -> None:

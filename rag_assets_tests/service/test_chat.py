@@ -79,7 +79,7 @@ def test_extra_options_and_ignored_parameters(client: openai.OpenAI) -> None:
     assert "**Sources:**" not in content(citations="annotations").choices[0].message.content
     footed = content(citations="footer").choices[0].message
     assert "**Sources:**" in footed.content
-    assert footed.annotations is None
+    assert footed.annotations == []
     narrowed = content(where={"team": "board"}, k=2).model_extra["rag"]["citations"]
     assert {citation["doc_id"] for citation in narrowed} <= {"board/merger.md"}
 
@@ -155,7 +155,7 @@ def test_a_front_end_s_own_prompts_skip_retrieval(client: openai.OpenAI, ask) ->
     task = [{"role": "user", "content": TITLE_TASK}]
     reply = client.chat.completions.create(model="small", messages=task)
     assert reply.choices[0].message.content == '{"title": "How many days of leave do"}'
-    assert reply.choices[0].message.annotations is None
+    assert reply.choices[0].message.annotations == []
     streamed = client.chat.completions.create(model="small", messages=task, stream=True)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in streamed)
     assert text == reply.choices[0].message.content

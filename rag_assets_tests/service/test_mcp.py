@@ -102,6 +102,17 @@ def test_what_cannot_be_is_told_in_a_sentence(shared: str) -> None:
     assert not any("Traceback" in text(result) for result in results)
 
 
+def test_a_tool_that_fails_is_recorded_as_failed(base: Base, serve) -> None:
+    async def use(session: ClientSession) -> CallToolResult:
+        return await session.call_tool("fetch", {"id": "small:docs/none.md"})
+
+    assert over_http(address(serve(base)), use).is_error
+    [line] = [line for line in base.audit() if "tool" in line]
+    assert (line["tool"], line["knowledge_base"]) == ("fetch", "small")
+    assert line["outcome"] == "failed"
+    assert line["error"] == "there is no document 'docs/none.md' in version 1"
+
+
 def test_keys_decide_what_tools_find(base: Base, serve) -> None:
     _, acme = base.keys.create("acme", tenant="acme")
     _, chair = base.keys.create("chair", groups=["board"])

@@ -56,16 +56,27 @@ def test_a_follow_up_question_says_how_it_was_understood(page: Browser) -> None:
     page.press("Enter")
     page.until("document.querySelector('.understood')")
     assert page.text(".understood") == f"Understood as: {QUESTION} And where are they?"
+    heads = "[...document.querySelectorAll('article h2')].map(h => h.innerText)"
+    assert page.run(heads) == ["And where are they?", QUESTION]
+    page.run("document.activeElement.blur()")
+    page.press("n")
+    assert (page.count("article"), page.visible("#start-over")) == (0, False)
+    recent = page.run("[...document.querySelectorAll('#recent button')].map(b => b.innerText)")
+    assert recent == ["And where are they?", QUESTION]
+    page.type("And where are they?")
+    page.press("Enter")
+    page.until("document.querySelector('.facts')")
+    assert page.count(".understood") == 0
 
 
 def test_a_question_is_answered_with_numbered_sources(page: Browser, ask: httpx.Client) -> None:
     answer = ask.post("/v1/answer", json={"question": QUESTION}).json()
     asked(page)
     assert page.text("article h2") == QUESTION
-    numbers = [citation["number"] for citation in answer["citations"]]
     shown = page.run("[...document.querySelectorAll('.source .n')].map(n => Number(n.innerText))")
-    assert shown == numbers
-    assert page.run("document.querySelector('.cite').innerText") == str(numbers[0])
+    assert shown == list(range(1, len(answer["citations"]) + 1))
+    assert page.run("document.querySelector('.cite').innerText") == "1"
+    assert "10 documents" in page.run("document.querySelector('#held').textContent")
     assert "version 1" in page.text(".facts")
     assert "**Sources" not in page.text(".text")
 
@@ -204,7 +215,8 @@ def test_text_is_never_taken_for_markup(page: Browser) -> None:
     assert page.count("article img, article h2 b") == 0
     assert "<img src=x" in page.text("article h2")
     page.run(
-        "render(document.querySelector('article'), '<i>a</i> [1] **b** `c`\\n- d\\n1. e', () => 0)"
+        "render(document.querySelector('article'), '<i>a</i> [1] **b** `c`\\n- d\\n1. e',"
+        " {shownNumber: (number) => number})"
     )
     assert page.count("article i") == 0
     assert page.run("document.querySelector('article').innerText.startsWith('<i>a</i>')")

@@ -1,6 +1,5 @@
 """POST /v1/search, /v1/answer and /v1/feedback."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -20,7 +19,6 @@ from rag_assets.service.schemas import (
     AnswerOut,
     FeedbackBody,
     FeedbackOut,
-    Options,
     SearchBody,
     SearchOut,
 )
@@ -38,7 +36,7 @@ Asked = Annotated[Call, Depends(call_of)]
 async def search(body: SearchBody, call: Asked) -> Response:
     """The best passages that the caller may read, all from one index version."""
     shelf = call.service.library.shelf(body.knowledge_base)
-    question = _question(body.query, body, explain=body.explain)
+    question = Question.of(body.query, body, explain=body.explain)
     found = await call.service.asker.search(shelf, question, call.principal, call.record)
     return JSONResponse(
         {
@@ -72,7 +70,7 @@ async def answer(body: AnswerBody, call: Asked) -> Response:
     """An answer with citations; with `stream`, its text as it is written and then the whole."""
     shelf = call.service.library.shelf(body.knowledge_base)
     history = [turn.model_dump() for turn in body.history]
-    question = replace(_question(body.question, body, explain=body.explain), history=history)
+    question = Question.of(body.question, body, explain=body.explain, history=history)
     asker = call.service.asker
     if body.stream:
         parts = asker.stream(shelf, question, call.principal, call.record)
@@ -114,20 +112,6 @@ def _answer(found: Answer, call: Call, shelf: Shelf) -> dict[str, Any]:
         "cached": call.record.cached,
         **found.as_json(),
     }
-
-
-def _question(text: str, options: Options, *, explain: bool = False) -> Question:
-    return Question(
-        text,
-        options.k,
-        options.where,
-        options.groups,
-        options.version,
-        options.mode,
-        options.weights,
-        options.category,
-        explain,
-    )
 
 
 def _hit(hit: Hit, *, explain: bool) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from rag_assets.service.context import Call, call_of
 from rag_assets.service.library import Shelf
 from rag_assets.service.routes.responses import refusals
 from rag_assets.service.schemas import EVENT_SCHEMA, CompletionOut, ModelOut, ModelsOut
-from rag_assets.service.tasks import complete_task
 
 router = APIRouter(tags=["OpenAI-compatible"])
 Asked = Annotated[Call, Depends(call_of)]
@@ -38,12 +37,14 @@ Asked = Annotated[Call, Depends(call_of)]
 async def completions(body: ChatBody, call: Asked) -> Response:
     """The last message answered from the knowledge base that `model` names."""
     shelf = call.service.library.shelf(body.model, "model")
-    reply = _Reply(body, call, shelf)
+    reply, asker = _Reply(body, call, shelf), call.service.asker
+    parts: AsyncIterator[AnswerPart]
     if body.is_task:
-        parts = reply.task()
+        said = [(message.role, message.plain) for message in body.messages]
+        parts = asker.task(shelf, said, call.principal, call.record)
     else:
-        question = _question(body, body.rag or RagOptions())
-        asker = call.service.asker
+        options = body.rag or RagOptions()
+        question = Question.of(body.question(), options, history=body.history())
         if not body.stream:
             found = await asker.answer(shelf, question, call.principal, call.record)
             return JSONResponse(reply.whole(found))
@@ -113,28 +114,6 @@ class _Reply:
             events.append(self._chunk(None, usage=chat.usage(answer)))
         return "".join(events)
 
-    async def task(self) -> AsyncIterator[AnswerPart]:
-        """A front end's own prompt, answered without retrieval."""
-        record, config = self._call.record, self._shelf.config.llm
-        record.knowledge_base = self._shelf.name
-        record.details["task"] = True
-        said = [(message.role, message.plain) for message in self._body.messages]
-        done = await complete_task(config, said)
-        answer = Answer(
-            text=done.text,
-            citations=(),
-            confidence=0.0,
-            needs_review=False,
-            index_version=0,
-            model=done.model,
-            usage=done.usage,
-            cost_usd=done.cost_usd,
-        )
-        record.answer = answer
-        await self._call.service.limits.spend(self._call.principal, done.cost_usd)
-        yield AnswerPart(text=answer.text)
-        yield AnswerPart(answer=answer)
-
     def _chunk(self, delta: dict[str, Any] | None, finish: str | None = None, **more: Any) -> str:
         found = chat.chunk(self._identity, self._created, self._shelf.name, delta, finish)
         return streaming.event({**found, **more})
@@ -143,9 +122,8 @@ class _Reply:
         return "" if self._style == "annotations" else chat.sources(answer.citations)
 
     def _annotations(self, answer: Answer) -> dict[str, Any]:
-        if self._style == "footer" or not answer.citations:
-            return {}
-        return {"annotations": chat.annotations(answer.text, answer.citations)}
+        cited = () if self._style == "footer" else answer.citations
+        return {"annotations": chat.annotations(answer.text, cited)}
 
     def _extras(self, answer: Answer) -> dict[str, Any]:
         return {
@@ -153,20 +131,6 @@ class _Reply:
             "cached": self._call.record.cached,
             **answer.as_json(),
         }
-
-
-def _question(body: ChatBody, options: RagOptions) -> Question:
-    return Question(
-        body.question(),
-        options.k,
-        options.where,
-        options.groups,
-        options.version,
-        options.mode,
-        options.weights,
-        options.category,
-        history=body.history(),
-    )
 
 
 def _model(shelf: Shelf) -> dict[str, Any]:
