@@ -132,6 +132,7 @@ def main() -> None:
         evalset_commands,
         evaluation_commands,
         inspect_commands,
+        letters_commands,
         operations_commands,
         query_commands,
         refresh_commands,

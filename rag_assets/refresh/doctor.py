@@ -10,6 +10,7 @@ from typing import Any
 from rag_assets.config import KnowledgeBaseConfig
 from rag_assets.errors import RagError
 from rag_assets.refresh.pipeline import Options, Pipeline
+from rag_assets.sources.dead_letters import dead_letters
 
 _LOW_SPACE = 1 << 30
 
@@ -100,9 +101,15 @@ def examine_source(pipeline: Pipeline, name: str) -> str:
     if found.error:
         raise RagError(found.error)
     if not found.listing.is_empty():
-        return f"{found.listing.height} documents"
+        return f"{found.listing.height} documents" + _buried(pipeline.config, name)
     if found.config.may_be_empty:
-        return "no documents yet"
+        return "no documents yet" + _buried(pipeline.config, name)
     raise RagError(
         f"source {name!r} lists no documents; check its address and what it includes and excludes"
     )
+
+
+def _buried(config: KnowledgeBaseConfig, name: str) -> str:
+    """What a source could not take in, where there is any."""
+    count = sum(source == name for source, _ in dead_letters(config))
+    return f", {count} dead letters: see `rag-assets dead-letters`" if count else ""

@@ -25,6 +25,7 @@ from urllib.parse import quote
 from rag_assets.config import KeptPlace
 from rag_assets.errors import SourceError, StorageError
 from rag_assets.sources.base import Changes, Entry, Scalar
+from rag_assets.sources.inbox import MAX_ID
 from rag_assets.sources.journal import Journal, Overtaken, open_journal, retried
 from rag_assets.sources.kept_rows import (
     DELETED,
@@ -33,6 +34,7 @@ from rag_assets.sources.kept_rows import (
     Document,
     Position,
     Row,
+    Settled,
     Whole,
     packed,
     play,
@@ -92,6 +94,22 @@ class Event:
         return json.dumps(told, sort_keys=True, ensure_ascii=False)
 
 
+def usable(event: Event) -> Event | DeadLetter:
+    """An event, or why its document cannot have the id that its source gives it."""
+    problem = key_problem(event.key)
+    if problem is None:
+        return event
+    why = f"id: {problem}; change it at the source"
+    return DeadLetter(_now(), _row_name(event.key), why, None)
+
+
+def key_problem(key: str) -> str | None:
+    """What keeps a text from being a document's id."""
+    if not 0 < len(key) <= MAX_ID or not key.isprintable() or key != key.strip():
+        return f"expected 1 to {MAX_ID} printable characters without space at the ends"
+    return None
+
+
 class Kept:
     """The documents of one source; safe for any number of processes.
 
@@ -131,7 +149,7 @@ class Kept:
 
     def apply(
         self,
-        events: Iterable[Event],
+        events: Iterable[Event | DeadLetter],
         position: tuple[str, str] | None = None,
         *,
         whole: bool = False,
@@ -139,7 +157,8 @@ class Kept:
         """Take in a batch of events and where the stream stands behind it, in one transaction.
 
         position: a name and what `position` is to answer for it. whole: the events are everything
-        there is, so that what they lack is deleted. Returns how many documents changed.
+        there is, so that what they lack is deleted. Dead letters among them are kept as such.
+        Returns how many documents changed.
 
         Raises: ValueError when an event cannot be stored, StorageError when nothing can, Overtaken
         when another machine took something in meanwhile; nothing of the batch is kept then.
@@ -254,13 +273,26 @@ class Kept:
 
     def bury(self, name: str, reason: str, body: bytes | None) -> None:
         """Keep what can never be taken in, with the reason; burying one name twice is once."""
-        at = datetime.now(UTC).isoformat()
-        self._committed(iter([DeadLetter(at, name, reason, body)]))
+        self._committed(iter([DeadLetter(_now(), name, reason, body)]))
 
-    def dead_letters(self) -> list[tuple[str, str]]:
-        """What could not be taken in: names and reasons, in the order in which it came."""
+    def dead_letters(self) -> list[DeadLetter]:
+        """What could not be taken in, in the order in which it came."""
         with self._connected() as base:
-            return base.execute("SELECT name, reason FROM dead_letters ORDER BY id").fetchall()
+            rows = base.execute("SELECT at, name, reason, body FROM dead_letters ORDER BY id")
+            return [DeadLetter(*row) for row in rows]
+
+    def settle(self, name: str, event: Event | None = None) -> None:
+        """Let go of a dead letter, and take in what it turned out to be, in one transaction.
+
+        Raises: ValueError when the event cannot be stored; the letter stays then.
+        """
+
+        def committed() -> None:
+            self.follow()
+            events = [] if event is None else [event]
+            self._committed(iter([*_rows(events, None, False), Settled(name)]))
+
+        retried(committed, self._source)
 
     def entries(self) -> Iterator[Entry]:
         """Every document that is not deleted, by key. Raises: SourceError."""
@@ -352,8 +384,16 @@ def _transaction(base: sqlite3.Connection) -> Iterator[None]:
     base.execute("COMMIT")
 
 
-def _rows(events: Iterable[Event], position: tuple[str, str] | None, whole: bool) -> Iterator[Row]:
+def _rows(
+    events: Iterable[Event | DeadLetter], position: tuple[str, str] | None, whole: bool
+) -> Iterator[Row]:
     for event in events:
+        if isinstance(event, DeadLetter):
+            yield event
+            continue
+        if event.deleted and key_problem(event.key):
+            yield Settled(_row_name(event.key))
+            continue
         header = None if event.deleted else event.header
         data = None if event.deleted else event.data
         yield Document(event.key, event.version, header, data)
@@ -361,6 +401,14 @@ def _rows(events: Iterable[Event], position: tuple[str, str] | None, whole: bool
         yield Whole()
     if position:
         yield Position(*position)
+
+
+def _row_name(key: str) -> str:
+    return f"row {key!a}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 class _Batch:

@@ -48,12 +48,23 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What can never be taken in."""
+    """What can never be taken in as it is, and why.
+
+    at: when it came, in ISO form. name: a message's id, or `row KEY`. body: the message; None of a
+    row, which stays at its source.
+    """
 
     at: str
     name: str
     reason: str
     body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A dead letter that is one no longer, by its name."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +75,9 @@ class File:
     data: bytes
 
 
-Row = Document | Position | Whole | DeadLetter
+Row = Document | Position | Whole | DeadLetter | Settled
 _KINDS: dict[str, type] = {
-    kind.__name__: kind for kind in (Document, Position, Whole, DeadLetter, File)
+    kind.__name__: kind for kind in (Document, Position, Whole, DeadLetter, Settled, File)
 }
 
 
@@ -85,6 +96,8 @@ def play(base: sqlite3.Connection, rows: Iterable[Row]) -> int:
             whole = True
         elif isinstance(row, Position):
             set_position(base, row.name, row.value)
+        elif isinstance(row, Settled):
+            base.execute("DELETE FROM dead_letters WHERE name = ?", (row.name,))
         else:
             base.execute(
                 "INSERT OR IGNORE INTO dead_letters (at, name, reason, body) VALUES (?, ?, ?, ?)",

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rag_assets.sources.base import Scalar
-from rag_assets.sources.inbox import MAX_ID
-from rag_assets.sources.kept import Event
+from rag_assets.sources.kept import Event, key_problem
 
 _MOST = 2**63 - 1
 _KEYS = {
@@ -56,10 +55,11 @@ def event_of(body: bytes) -> Event:
 
 
 def _identity(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or not value.isprintable():
-        raise ValueError(f"id: expected 1 to {MAX_ID} printable characters")
-    if value != value.strip():
-        raise ValueError("id: expected no space at its ends")
+    if not isinstance(value, str):
+        raise ValueError(f"id: expected a string, found {type(value).__name__}")
+    problem = key_problem(value)
+    if problem:
+        raise ValueError(f"id: {problem}")
     return value
 
 

@@ -17,7 +17,8 @@ from rag_assets.config import MongodbConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources.fields import scalar_of, text_at, value_at
 from rag_assets.sources.followed import FollowedSource
-from rag_assets.sources.kept import Event
+from rag_assets.sources.kept import Event, usable
+from rag_assets.sources.kept_rows import DeadLetter
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -95,7 +96,7 @@ class MongodbSource(FollowedSource):
         ) as stream:
             count, ended = position.count, False
             while not ended and stream.alive:
-                events: list[Event] = []
+                events: list[Event | DeadLetter] = []
                 while len(events) < self._config.batch and not ended:
                     change = stream.try_next()
                     if change is None:
@@ -113,26 +114,28 @@ class MongodbSource(FollowedSource):
                     position = _Position(token, count)
                     self._kept.apply(events, (_POSITION, position.text()))
 
-    def _events(self, change: dict[str, Any], version: int) -> Iterator[Event]:
+    def _events(self, change: dict[str, Any], version: int) -> Iterator[Event | DeadLetter]:
         if change["operationType"] == _DELETE:
             yield Event(_identity(change["documentKey"]["_id"]), version, deleted=True)
         elif change.get("fullDocument") is not None:
             yield self._event(change["fullDocument"], version)
         # A document that was updated and then deleted has no text any more; its deletion follows.
 
-    def _event(self, found: dict[str, Any], version: int) -> Event:
+    def _event(self, found: dict[str, Any], version: int) -> Event | DeadLetter:
         config = self._config
         key, record = _identity(found["_id"]), _plain(found)
         metadata = {name: scalar_of(value_at(record, name)) for name in config.metadata_fields}
-        return Event(
-            key=key,
-            version=version,
-            data=text_at(record, config.text).encode(),
-            name=f"{key}.txt",
-            uri=text_at(record, config.uri)
-            or f"mongodb://{config.database}/{config.collection}/{quote(key, safe='')}",
-            title=text_at(record, config.title) or None,
-            metadata={name: value for name, value in metadata.items() if value is not None},
+        place = f"mongodb://{config.database}/{config.collection}/{quote(key, safe='')}"
+        return usable(
+            Event(
+                key=key,
+                version=version,
+                data=text_at(record, config.text).encode(),
+                name=f"{key}.txt",
+                uri=text_at(record, config.uri) or place,
+                title=text_at(record, config.title) or None,
+                metadata={name: value for name, value in metadata.items() if value is not None},
+            )
         )
 
     @contextmanager

@@ -17,7 +17,8 @@ from rag_assets.config import PostgresCdcConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources.fields import scalar_of, text_at, written
 from rag_assets.sources.followed import FollowedSource
-from rag_assets.sources.kept import Event
+from rag_assets.sources.kept import Event, usable
+from rag_assets.sources.kept_rows import DeadLetter
 from rag_assets.sources.pgoutput import (
     UNCHANGED,
     Change,
@@ -129,7 +130,7 @@ class PostgresCdcSource(FollowedSource):
             publication=self._publication,
         )
         end: int | None = None
-        events: list[Event] = []
+        events: list[Event | DeadLetter] = []
         for found in decoded((message["place"], message["data"]) for message in messages):
             if isinstance(found, Commit):
                 end = found.position
@@ -143,7 +144,9 @@ class PostgresCdcSource(FollowedSource):
         self._kept.apply(events)
         return end
 
-    def _events(self, base: "Connection", change: Change, version: int) -> Iterator[Event]:
+    def _events(
+        self, base: "Connection", change: Change, version: int
+    ) -> Iterator[Event | DeadLetter]:
         """What a change did to documents: a row whose id moved is deleted and put."""
         before = None if change.old is None else self._identity(change.old)
         if change.new is None:
@@ -168,18 +171,20 @@ class PostgresCdcSource(FollowedSource):
             )
         return value.strip()
 
-    def _event(self, row: Values, version: int) -> Event:
+    def _event(self, row: Values, version: int) -> Event | DeadLetter:
         config = self._config
         key = self._identity(row)
         metadata = {name: scalar_of(row.get(name)) for name in config.metadata_fields}
-        return Event(
-            key=key,
-            version=version,
-            data=text_at(row, config.text).encode(),
-            name=f"{key}.txt",
-            uri=text_at(row, config.uri) or f"sql://{config.name}/{quote(key, safe='')}",
-            title=text_at(row, config.title) or None,
-            metadata={name: value for name, value in metadata.items() if value is not None},
+        return usable(
+            Event(
+                key=key,
+                version=version,
+                data=text_at(row, config.text).encode(),
+                name=f"{key}.txt",
+                uri=text_at(row, config.uri) or f"sql://{config.name}/{quote(key, safe='')}",
+                title=text_at(row, config.title) or None,
+                metadata={name: value for name, value in metadata.items() if value is not None},
+            )
         )
 
     def _all_rows(self, only: str | None = None) -> Iterator[Values]:

@@ -14,6 +14,7 @@ from rag_assets.cli import (  # noqa: F401
     evalset_commands,
     evaluation_commands,
     inspect_commands,
+    letters_commands,
     operations_commands,
     query_commands,
     refresh_commands,

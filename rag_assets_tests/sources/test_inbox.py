@@ -1,3 +1,7 @@
+import json
+import random
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +13,6 @@ from rag_assets.config import InboxConfig, load_config
 from rag_assets.errors import BadRequest, ConfigError, SourceError
 from rag_assets.sources import open_source
 from rag_assets.sources.inbox import Inbox, Pushed
-from rag_assets_tests.conftest import SmallBase
 
 
 def source(directory: Path):
@@ -105,16 +108,37 @@ def test_the_inbox_lies_in_storage_and_on_a_disk(tmp_path: Path) -> None:
         load_config(file)
 
 
-def test_pushed_documents_reach_the_live_version_and_leave_it(small: SmallBase) -> None:
-    small.fill(2)
-    sources = [*small.settings["sources"], {"name": "pushed", "type": "inbox", "buckets": 2}]
-    config = small.configure(sources=sources)
-    inbox = Inbox(config.source("pushed").path, "pushed")
-    inbox.put("notes/one.md", b"# Umbrellas\n\nUmbrellas stand beside the door of room 7.\n")
-    inbox.put("two.txt", b"The second pushed document is about staplers and their staples.")
-    receipt = small.refresh()
-    assert (receipt["promoted"], receipt["documents"]["added"]) == (True, 4)
-    inbox.delete("two.txt")
-    receipt = small.refresh()
-    assert (receipt["documents"]["deleted"], receipt["documents"]["held"]) == (1, 0)
-    assert receipt["documents"]["unchanged"] == 3
+@pytest.mark.parametrize("count", [300, pytest.param(3000, marks=pytest.mark.full)])
+def test_what_was_acknowledged_survives_kills_at_any_moment(tmp_path: Path, count: int) -> None:
+    """A caller repeats what was not acknowledged, and now and then what was."""
+    chance = random.Random(11)
+    requests: list[tuple[str, str | None]] = []
+    for number in range(count):
+        text = None if chance.random() < 0.1 else f"text {number}"
+        requests.append((f"d{chance.randrange(count // 5)}", text))
+        if chance.random() < 0.05:
+            requests.append(requests[-1])
+    refused = set(chance.sample(range(len(requests)), 7))
+    requests = [("", "x") if n in refused else one for n, one in enumerate(requests)]
+    (tmp_path / "requests").write_text("\n".join(map(json.dumps, requests)))
+    command = [sys.executable, "-m", "rag_assets_tests.sources.pushing", str(tmp_path / "inbox")]
+    command += [str(tmp_path / "requests")]
+    first, told = 0, set()
+    while first < len(requests):
+        with subprocess.Popen([*command, str(first)], stdout=subprocess.PIPE, text=True) as caller:
+            until = first + chance.randrange(count // 4, count // 2)
+            for line in caller.stdout:
+                number, _, why = line.partition(" ")
+                first = int(number) + 1
+                told |= {int(number)} if why else set()
+                if first >= until:
+                    caller.kill()
+                    break
+    wanted = {}
+    for number, (key, text) in enumerate(requests):
+        if number not in refused:
+            wanted[key] = text
+    inbox = Inbox(tmp_path / "inbox", "s")
+    found = {entry.key: inbox.read(entry.key).decode() for entry in inbox.entries()}
+    assert found == {key: text for key, text in wanted.items() if text is not None}
+    assert told == refused

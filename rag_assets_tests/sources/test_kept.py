@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_assets.errors import SourceError, StorageError
-from rag_assets.sources.kept import Event, Kept
+from rag_assets.sources.kept import Event, Kept, usable
 
 
 def state(kept):
@@ -72,7 +72,29 @@ def test_dead_letters_are_kept_once(tmp_path):
     kept = Kept(tmp_path, "s")
     kept.bury("m1", "no id", b"{}")
     kept.bury("m1", "no id", b"{}")
-    assert kept.dead_letters() == [("m1", "no id")]
+    [letter] = kept.dead_letters()
+    assert (letter.name, letter.reason, letter.body) == ("m1", "no id", b"{}")
+    assert letter.at
+
+
+def test_documents_whose_id_cannot_be_one_are_dead_letters_until_they_go(tmp_path):
+    kept = Kept(tmp_path, "s")
+    given = [Event("", 1, data=b"x"), Event("a", 1, data=b"y"), Event("b\n", 1, data=b"z")]
+    assert kept.apply([usable(event) for event in given], ("p", "1"), whole=True) == 1
+    assert state(kept) == {"a": b"y"}
+    assert [letter.name for letter in kept.dead_letters()] == ["row ''", "row 'b\\n'"]
+    kept.apply([Event("b\n", 2, deleted=True)])
+    assert [letter.name for letter in kept.dead_letters()] == ["row ''"]
+
+
+def test_a_dead_letter_is_let_go_of_with_what_it_turned_out_to_be(tmp_path):
+    kept = Kept(tmp_path, "s")
+    kept.bury("m1", "no id", b"{}")
+    with pytest.raises(ValueError):
+        kept.settle("m1", Event("a", 1, data=b"x", title="\ud800"))
+    assert len(kept.dead_letters()) == 1
+    kept.settle("m1", Event("a", 1, data=b"x"))
+    assert (kept.dead_letters(), state(kept)) == ([], {"a": b"x"})
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path):

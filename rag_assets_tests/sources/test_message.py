@@ -33,7 +33,7 @@ def test_a_document_with_everything():
         (b"[" * 100_000, "not JSON"),
         (b"[]", "expected a JSON object, found list"),
         (b'{"version": 1, "text": ""}', "id: expected"),
-        (b'{"id": " a", "version": 1, "text": ""}', "id: expected no space"),
+        (b'{"id": " a", "version": 1, "text": ""}', "id: expected 1 to 512 printable"),
         (b'{"id": "\\ud800", "version": 1, "text": ""}', "id: expected 1"),
         (b'{"id": "a", "text": ""}', "version: expected"),
         (b'{"id": "a", "version": true, "text": ""}', "version: expected"),

@@ -121,7 +121,7 @@ def test_poison_goes_to_the_dead_letter_queue_with_its_reason(broker):
     broker.send("m3", body=b'{"id": "b", "version": 1, "text": "x", "title": "\\ud800"}')
     broker.send("m4", id="c", version=1, text="good too")
     assert [entry.key for entry in broker.source().scan()] == ["a", "c"]
-    reasons = dict(Kept(broker.root, "q").dead_letters())
+    reasons = {x.name: x.reason for x in Kept(broker.root, "q").dead_letters()}
     assert sorted(reasons) == ["m2", "m3"]
     assert "not JSON" in reasons["m2"]
     assert "surrogates" in reasons["m3"]
@@ -176,7 +176,7 @@ def test_kills_between_every_two_steps_lose_nothing(broker):
     found = {entry.key: kept.read(entry.key) for entry in kept.entries()}
     assert found == {key: text for key, text in wanted.items() if text is not None}
     assert broker.dead(len(poison)) == poison
-    assert sorted(name for name, _ in kept.dead_letters()) == sorted(poison)
+    assert sorted(letter.name for letter in kept.dead_letters()) == sorted(poison)
     assert broker.waiting() == 0
 
 
