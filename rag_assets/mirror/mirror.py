@@ -93,14 +93,21 @@ class Mirror:
                 self.push()
                 self._here.save(unpublished=False)
 
+    def states(self) -> int:
+        """How many states were published so far. Raises: StorageError."""
+        try:
+            head = self.bucket.head()
+        except failures() as error:
+            raise self._failed("read", error) from error
+        return head.generation if head else 0
+
     def examine(self) -> str:
         """What is published, in words. Raises: StorageError when the bucket cannot be used."""
         try:
             self.bucket.demand_conditions()
-            head = self.bucket.head()
         except failures() as error:
             raise self._failed("used", error) from error
-        return f"{self._url}: can be written, {head.generation if head else 0} states published"
+        return f"{self._url}: can be written, {self.states()} states published"
 
     @property
     def unpublished(self) -> bool:

@@ -29,6 +29,7 @@ import rag_assets
 from rag_assets.config import KnowledgeBaseConfig
 from rag_assets.errors import BadRequest, StorageError
 from rag_assets.index.versions import Versions
+from rag_assets.mirror import mirror_of
 from rag_assets.refresh.pipeline import Pipeline
 
 _ABOUT, _SUMS = "BACKUP.json", "CHECKSUMS.json"
@@ -211,6 +212,12 @@ def restore_storage(source: str, config: KnowledgeBaseConfig) -> Backup:
         raise BadRequest(
             f"{storage}: is not empty; move it away first, a backup never mixes with what is there"
         )
+    mirror = mirror_of(config)
+    if mirror is not None and mirror.states():
+        raise BadRequest(
+            f"{config.remote}: is not empty; name a new prefix in `storage`, a backup never mixes"
+            " with what is there"
+        )
     storage.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=storage.parent, prefix=".restore-") as folder:
         found = restore(source, Path(folder) / "all")
@@ -221,6 +228,8 @@ def restore_storage(source: str, config: KnowledgeBaseConfig) -> Backup:
         if storage.exists():
             storage.rmdir()
         (Path(folder) / "all" / "storage").rename(storage)
+    if mirror is not None:
+        mirror.push()
     return found
 
 

@@ -221,9 +221,12 @@ class Inbox:
 
     def _followed(self) -> None:
         assert self._journal is not None
-        whole, batches = self._journal.since(self._number)
-        if whole is None and not batches and not self._number and any(self._files()):
-            self._put_whole()  # pushed before the storage was in a bucket
+        found = self._journal.since(self._number)
+        if found is None:
+            if any(self._files()):  # pushed before the storage was in this bucket
+                self._put_whole()
+            return
+        whole, batches = found
         for batch in ([whole] if whole else []) + batches:
             named = set()
             with self._journal.read(batch) as stream:

@@ -52,18 +52,16 @@ class Journal:
         self._source = source
         self._folder = f"kept/{source}"
 
-    def newest(self) -> int:
-        """The number of the newest batch; 0 when there is none. Raises: StorageError."""
-        with self._reached("read"):
-            return self._head().number
-
-    def since(self, number: int) -> tuple[Batch | None, list[Batch]]:
-        """What to take in after batch `number`: everything anew or None, then these batches.
+    def since(self, number: int) -> tuple[Batch | None, list[Batch]] | None:
+        """What to take in after batch `number`: everything anew or None, then these batches; None
+        when nothing was ever written.
 
         Raises: StorageError, also when this machine is ahead of the bucket.
         """
         with self._reached("read"):
             head = self._head()
+        if head.etag is None:
+            return None
         if number > head.number:
             raise StorageError(
                 f"source {self._source!r}: {self._bucket.url}/{self._folder} goes up to batch"
@@ -107,7 +105,7 @@ class Journal:
         """
         with self._reached("written"):
             head = self._head()
-            if head.number not in {number, number - 1}:
+            if head.etag and head.number not in {number, number - 1}:
                 raise Overtaken(f"batch {number} of {self._source} came from another machine")
             whole = self._put(number, "whole", data)
             self._put_head(_Head(number, whole, (), head.etag))

@@ -130,10 +130,12 @@ class Kept:
         """Take in what other machines took in. Raises: Overtaken, StorageError."""
         if self._journal is None:
             return
-        number = int(self.position(_JOURNAL) or 0)
-        whole, batches = self._journal.since(number)
-        if not number and not whole and not batches and self.newest():
-            self._put_whole(self._journal, 1)  # kept from before the storage was in a bucket
+        found = self._journal.since(int(self.position(_JOURNAL) or 0))
+        if found is None:
+            if self.newest():  # kept from before the storage was in this bucket
+                self._put_whole(self._journal, 1)
+            return
+        whole, batches = found
         if whole is not None:
             with self._journal.read(whole) as file:
                 self._put_back(file)

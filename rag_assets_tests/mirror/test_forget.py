@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from rag_assets.defs.execute import failure
 from rag_assets.errors import StorageError
 from rag_assets.knowledge_base import KnowledgeBase
-from rag_assets.mirror import INDEX, Bucket
+from rag_assets.mirror import Bucket
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets_tests.conftest import document
-from rag_assets_tests.refresh.test_forget import PERSON, WORDS, erase, needles, traces
+from rag_assets_tests.refresh.test_forget import PERSON, erase, needles, traces
 from rag_assets_tests.sources import moto_server
 
 
@@ -113,31 +113,3 @@ def test_versions_that_may_not_be_removed_are_told(server, bucket, monkeypatch, 
         Pipeline(config).mirror.bucket.purge()
     with pytest.raises(StorageError, match="let a rule of the bucket"):
         Bucket("gs://storage/kb").purge()
-
-
-def test_an_erased_version_goes_even_where_the_new_one_finds_no_room(
-    on, small, bucket, monkeypatch
-):
-    on("first")
-    small.fill(1)
-    small.write("person.md", PERSON.format(nickname="Brimblewick"))
-    small.refresh()
-    small.write("laptop.md", document("laptop", 1))
-    small.refresh()
-    reader = Pipeline(on("reader")).mirror
-    reader.pull(INDEX)
-    on("first")
-    erase(small)
-    words = [word.encode() for word in WORDS]
-
-    def full(self, name):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Bucket, "part", full)
-        with pytest.raises(StorageError, match="No space left on device"):
-            reader.pull(INDEX)
-    left = {name.split("/")[1] for name in traces(small.root / "reader", words)}
-    assert left == {"000002"}  # what is live here, until its successor is here
-    reader.pull(INDEX)
-    assert traces(small.root / "reader", words) == []

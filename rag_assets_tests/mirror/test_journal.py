@@ -159,11 +159,18 @@ def test_a_bucket_that_is_away_lets_nothing_be_acknowledged(kept, bucket, tmp_pa
 
 
 def test_a_bucket_that_was_put_back_is_told(kept, bucket):
-    first = kept("a")
+    first, head = kept("a"), {"Bucket": "storage", "Key": "kb/kept/s/HEAD.json"}
     first.apply([Event("x", 1, data=b"1")])
-    bucket.delete_object(Bucket="storage", Key="kb/kept/s/HEAD.json")
-    with pytest.raises(StorageError, match="goes up to batch 0, but batch 1 is here"):
+    earlier = bucket.get_object(**head)["Body"].read()
+    first.apply([Event("y", 1, data=b"2")])
+    bucket.put_object(**head, Body=earlier)
+    with pytest.raises(StorageError, match="goes up to batch 1, but batch 2 is here"):
         first.follow()
+    bucket.delete_object(**head)
+    first.follow()
+    second = kept("b")
+    second.follow()
+    assert texts(second) == {"x": b"1", "y": b"2"}
 
 
 @pytest.fixture

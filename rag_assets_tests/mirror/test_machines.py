@@ -4,9 +4,11 @@ import signal
 
 import pytest
 
+from rag_assets.errors import BadRequest
 from rag_assets.index.versions import Versions
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.mirror import mirror_of, published
+from rag_assets.operations.backup import back_up, restore_storage
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets_tests.conftest import document
 from rag_assets_tests.refresh.crashing import start_refresh
@@ -18,9 +20,9 @@ QUERY = "Who answers requests concerning payroll?"
 
 @pytest.fixture
 def on(small, server, bucket):
-    def placed(name):
+    def placed(name, prefix="kb"):
         return small.configure(
-            storage="s3://storage/kb",
+            storage=f"s3://storage/{prefix}",
             working_directory=f"./{name}",
             s3=moto_server.settings(server),
         )
@@ -63,9 +65,17 @@ def test_two_machines_refresh_and_read_and_roll_back_one_knowledge_base(small, o
             Versions(second.storage).rollback()
         reader._follower.pull()
         assert reader.search(QUERY, k=1).index_version == found.index_version
-    on("a")
+    first = on("a")
     nothing = small.refresh()
     assert nothing["embeddings"]["computed"] == 0
+    # A backup goes into a prefix of its own, and is there for every machine.
+    archive = str(small.root / "kb.tar")
+    made = back_up(first, archive)
+    with pytest.raises(BadRequest, match="s3://storage/kb: is not empty; name a new prefix"):
+        restore_storage(archive, on("c"))
+    assert restore_storage(archive, on("c", "kb2")).live_version == made.live_version
+    with KnowledgeBase(on("d", "kb2")) as reader:
+        assert reader.search(QUERY, k=1).index_version == made.live_version
 
 
 @pytest.mark.parametrize(

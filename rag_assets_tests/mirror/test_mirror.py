@@ -1,5 +1,9 @@
 """Storage in S3: two machines with working directories of their own."""
 
+import shutil
+import threading
+from datetime import timedelta
+
 import pytest
 
 from rag_assets.config import S3Config
@@ -162,6 +166,34 @@ def test_a_version_that_was_built_anew_under_its_number_is_brought_anew(machine)
     assert (there / "index/000002/rows").read_text() == "2"
 
 
+def test_an_erased_version_goes_even_where_there_is_no_room_for_the_new_one(machine, monkeypatch):
+    (first, here), (second, there) = machine("a"), machine("b")
+    for number in ("1", "2"):
+        write(here, **{f"index__00000{number}__rows": f"secret {number}"})
+        write(here, **{f"index__00000{number}__MANIFEST.json": number})
+    write(here, **{"index__LIVE.json": "2"})
+    first.push()
+    second.pull(INDEX)
+    write(here, index__000001__rows="rest", index__000003__rows="rest")
+    write(here, **{"index__000001__MANIFEST.json": "1, anew", "index__000003__MANIFEST.json": "3"})
+    write(here, **{"index__LIVE.json": "3"})
+    shutil.rmtree(here / "index" / "000002")
+    first.push()
+
+    def full(self, name):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "part", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            second.pull(INDEX)
+    # What is live here stays until its successor is here.
+    kept = {"index/LIVE.json", "index/000002/rows", "index/000002/MANIFEST.json"}
+    assert held(there) == kept
+    second.pull(INDEX)
+    assert held(there) == held(here)
+
+
 def test_vectors_that_the_loser_paid_for_are_kept_unless_something_was_erased(machine):
     (first, here), (second, there) = machine("a"), machine("b")
     write(here, embeddings__m__base="1", lake__x="1")
@@ -194,6 +226,41 @@ def test_readers_bring_versions_and_token_vectors(machine):
         "embeddings/m/m/tokens-1.sqlite3",
         "forgotten.json",
     }
+
+
+def test_a_reader_that_pulls_while_others_publish_and_tidy_sees_whole_versions(machine):
+    (first, here), (second, there) = machine("a", keep=timedelta(0)), machine("b")
+    ended, errors, seen = threading.Event(), [], set()
+
+    def publish():
+        for number in range(1, 13):
+            shutil.rmtree(here / f"index/{number - 2:06d}", ignore_errors=True)
+            folder = f"index__{number:06d}__"
+            write(here, **{f"{folder}{n}": f"{n} of {number}" for n in "abc"})
+            write(here, **{f"{folder}MANIFEST.json": str(number), "index__LIVE.json": str(number)})
+            first.push()
+            first.collect()
+        ended.set()
+
+    publisher = threading.Thread(target=publish)
+    publisher.start()
+    last = False
+    while not last:
+        last = ended.is_set()
+        try:
+            second.pull(INDEX)
+        except StorageError as error:  # what it was about to get was collected; the next one works
+            errors.append(str(error))
+        if (there / "index" / "LIVE.json").exists():
+            live = int((there / "index" / "LIVE.json").read_text())
+            found = {p.name: p.read_text() for p in (there / f"index/{live:06d}").iterdir()}
+            whole = {n: f"{n} of {live}" for n in "abc"} | {"MANIFEST.json": str(live)}
+            assert found == whole
+            seen.add(live)
+    publisher.join()
+    assert max(seen) == 12
+    assert all("is gone" in error for error in errors)
+    assert held(there) == {name for name in held(here) if name.startswith("index/")}
 
 
 def test_a_full_disk_leaves_what_is_here_and_says_so(machine, server):
