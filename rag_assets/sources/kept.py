@@ -424,7 +424,7 @@ class _Batch:
 
     def __iter__(self) -> Iterator[Row]:
         for row in self._source:
-            yield row  # played first: one that cannot be stored is in no journal
+            yield row
             write_row(self._file, row)
             self.rows += 1
             self.is_position = self.rows == 1 and isinstance(row, Position) and row.value != ""

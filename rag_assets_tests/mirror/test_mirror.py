@@ -99,8 +99,11 @@ def test_sealed_versions_are_published_as_they_were_sealed(machine):
     assert not (there / "index/000002").exists()
     (there / "index/000001/chroma/rows").write_text("opened here too")
     write(here, **{"index__000003__MANIFEST.json": "{3}", "index__LIVE.json": '{"version": 3}'})
+    write(here, index__000003__chroma__rows="1")
     first.push()
     second.pull(INDEX)
+    # Not from the first version's file here, which says something else than it did when sealed.
+    assert (there / "index/000003/chroma/rows").read_text() == "1"
     assert (there / "index/000001/chroma/rows").read_text() == "opened here too"
     assert (there / "index/LIVE.json").read_text() == '{"version": 3}'
 
@@ -141,7 +144,6 @@ def test_a_small_change_of_a_large_file_sends_and_brings_the_part_it_is_in(
     brought = []
     part = Bucket.part
     monkeypatch.setattr(Bucket, "part", lambda self, name: brought.append(name) or part(self, name))
-    # A part is taken from a file here only if it still holds it.
     kept = bytearray(data)
     kept[-1] = 0
     (there / "lake" / "x").write_bytes(kept)
