@@ -137,6 +137,7 @@ def main() -> None:
         query_commands,
         refresh_commands,
         service_commands,
+        training_commands,
     )
 
     app()

@@ -87,6 +87,9 @@ def review(
     unanswerable: Annotated[
         bool, typer.Option("--unanswerable", help="The accepted one has no answer.")
     ] = False,
+    answer: Annotated[
+        str | None, typer.Option("--answer", help="The answer to the accepted one, in your words.")
+    ] = None,
     eval_set: SetOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -95,10 +98,12 @@ def review(
     """Accept or reject candidates: by id, or one after the other on a terminal."""
     settings = load_config(config)
     reviewer = _Reviewer(settings, eval_set)
-    if (relevant or unanswerable) and len(accept or ()) != 1:
-        raise BadRequest("--relevant and --unanswerable go with exactly one --accept")
+    if (relevant or unanswerable or answer) and len(accept or ()) != 1:
+        raise BadRequest("--relevant, --unanswerable and --answer go with exactly one --accept")
+    if unanswerable and answer:
+        raise BadRequest("--unanswerable says that there is no --answer; give one of them")
     chosen = [] if unanswerable else relevant
-    rows = [reviewer.accept(candidate_id, chosen) for candidate_id in accept or ()]
+    rows = [reviewer.accept(candidate_id, chosen, answer) for candidate_id in accept or ()]
     for candidate_id in reject or ():
         reviewer.reject(candidate_id)
     if not accept and not reject:
@@ -119,12 +124,17 @@ class _Reviewer:
         self.queue = Queue(settings.storage)
         self.file = eval_set or _first_file(settings)
 
-    def accept(self, candidate_id: str, relevant: list[str] | None) -> dict[str, object]:
-        """Add the candidate to the eval set; returns its row."""
+    def accept(
+        self, candidate_id: str, relevant: list[str] | None, answer: str | None = None
+    ) -> dict[str, object]:
+        """Add the candidate to the eval set, with a person's answer if given; returns its row."""
+        from dataclasses import replace
+
         from rag_assets.evaluation.eval_set import load_eval_set
         from rag_assets.evaluation.queue import accept, accepted
 
         decided = accepted(self._pending(candidate_id), relevant)
+        decided = replace(decided, answer=answer or decided.answer)
         held = load_eval_set(self.file) if self.file.exists() else None
         row = accept(decided, held, self.file)
         self.queue.decide(candidate_id, decided)

@@ -80,6 +80,7 @@ from rag_assets.config.streams import (
     QueueConfig,
     RowFields,
 )
+from rag_assets.config.training import InstructConfig
 from rag_assets.config.wikis import (
     AtlassianConfig,
     ConfluenceConfig,
@@ -115,6 +116,7 @@ __all__ = [
     "HttpSettings",
     "InboxConfig",
     "IndexConfig",
+    "InstructConfig",
     "JiraConfig",
     "JudgeConfig",
     "JwtConfig",

@@ -84,10 +84,12 @@ class LimitsConfig(Section):
 class AuditConfig(Section):
     """What the audit log keeps. questions: their text, or only a hash of it.
 
-    key: makes the chain of hashes one that cannot be forged without it.
+    answers: their text, which the instruct dataset needs of those that were judged good; or only
+    what they cite. key: makes the chain of hashes one that cannot be forged without it.
     """
 
     questions: Literal["text", "hash"] = "text"
+    answers: Literal["text", "citations"] = "citations"
     keep_days: Annotated[int, Field(ge=1)] = 90
     key: Annotated[str | None, Field(repr=False)] = None
 

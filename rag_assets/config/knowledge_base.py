@@ -21,6 +21,7 @@ from rag_assets.config.sources import (
     SqlConfig,
 )
 from rag_assets.config.streams import MongodbConfig, PostgresCdcConfig, QueueConfig
+from rag_assets.config.training import InstructConfig
 from rag_assets.config.wikis import (
     ConfluenceConfig,
     GithubConfig,
@@ -73,6 +74,7 @@ class KnowledgeBaseConfig(Section):
     notify: NotifyConfig = NotifyConfig()
     costs: CostsConfig = CostsConfig()
     upkeep: UpkeepConfig = UpkeepConfig()
+    instruct_dataset: InstructConfig = InstructConfig()
 
     _remote: str = PrivateAttr(default="")
     _path: Path = PrivateAttr(default=Path("knowledge_base.yaml"))

@@ -25,7 +25,9 @@ def build_job(names: Names) -> Any:
     return dg.define_asset_job(
         names.job,
         selection=dg.AssetSelection.groups(names.group)
-        - dg.AssetSelection.assets([names.prefix, "answer_evaluation"]),
+        - dg.AssetSelection.assets(
+            [names.prefix, "answer_evaluation"], [names.prefix, "instruct_dataset"]
+        ),
         executor_def=dg.in_process_executor,
         description="Materialize what changed, judge the candidate, promote it if it passes.",
         tags={KNOWLEDGE_BASE_TAG: names.knowledge_base},

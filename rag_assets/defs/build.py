@@ -14,6 +14,7 @@ from rag_assets.defs.answer_evaluation import build_answer_evaluation
 from rag_assets.defs.assets import build_assets
 from rag_assets.defs.automation import build_job, build_schedule, build_sensor
 from rag_assets.defs.checks import build_checks
+from rag_assets.defs.instruct_dataset import build_instruct_dataset
 from rag_assets.defs.names import Names
 from rag_assets.defs.resources import LakeIOManager, PipelineResource
 from rag_assets.defs.upkeep import build_upkeep
@@ -71,10 +72,11 @@ def _definitions(config: KnowledgeBaseConfig, s3: "S3Resource | None") -> dg.Def
         warnings.simplefilter("ignore", dg.BetaWarning)
         assets = build_assets(config, names)
     answer_evaluation, answers_job = build_answer_evaluation(names)
+    instruct_dataset, dataset_job = build_instruct_dataset(names)
     return dg.Definitions(
-        assets=[*assets, answer_evaluation],
+        assets=[*assets, answer_evaluation, instruct_dataset],
         asset_checks=build_checks(names),
-        jobs=[job, answers_job, upkeep],
+        jobs=[job, answers_job, dataset_job, upkeep],
         sensors=[build_sensor(settings, names, job), *build_alerts(config, names)],
         schedules=[build_schedule(config, names, job), upkeep_schedule],
         resources={

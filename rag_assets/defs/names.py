@@ -50,6 +50,11 @@ class Names:
         return f"{self.identifier}_answer_evaluation"
 
     @property
+    def dataset_job(self) -> str:
+        """The job that exports accepted answers."""
+        return f"{self.identifier}_instruct_dataset"
+
+    @property
     def sensor(self) -> str:
         """The sensor on source changes."""
         return f"{self.identifier}_source_changes"

@@ -9,6 +9,7 @@ files go; running it again finishes the work.
 
 import json
 import secrets
+import shutil
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -140,6 +141,7 @@ def forget_document(pipeline: Pipeline, known: Known) -> Erasure:
         _from_lake(pipeline, known.doc_id, erasure)
         old_live = _from_versions(pipeline, known.doc_id, erasure)
         _from_notes(pipeline, known, erasure)
+        _from_dataset(pipeline, erasure)
         if old_live is not None:
             # Readers had this long to move on to the version that took its place.
             with pipeline.versions.publishing():
@@ -266,6 +268,13 @@ def _from_notes(pipeline: Pipeline, known: Known, erasure: Erasure) -> None:
     versions = [f"index/{path.name}" for path in pipeline.versions.root.glob("[0-9]*")]
     scrubber = Scrubber(known.names, known.texts)
     erasure.removed["notes"] = scrubber.scrub(root, (*_NOT_NOTES, *versions))
+
+
+def _from_dataset(pipeline: Pipeline, erasure: Erasure) -> None:
+    """Examples for training, which quote documents; the next export makes them without it."""
+    directory = Path(pipeline.storage) / "instruct_dataset"
+    erasure.removed["instruct_dataset"] = len(list(directory.glob("*.jsonl")))
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _from_embeddings(pipeline: Pipeline, erasure: Erasure) -> None:

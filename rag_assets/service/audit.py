@@ -26,6 +26,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rag_assets.answering.base import Answer
 from rag_assets.config import AuditConfig
 from rag_assets.errors import StorageError
 from rag_assets.index.versions import write_atomically
@@ -70,6 +71,17 @@ class AuditLog:
         if self._config.questions == "text":
             return {"question": text}
         return {"question_sha256": hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()}
+
+    def answer(self, question: str, answer: Answer | None) -> dict[str, Any]:
+        """An answer as the log keeps it: its text with what stands behind its numbers, or nothing.
+
+        question: what was asked, unless the answer is to a follow-up that was spelled out.
+        """
+        if self._config.answers != "text" or answer is None:
+            return {}
+        cited = {str(citation.number): citation.chunk_id for citation in answer.citations}
+        asked = answer.standalone_question or question
+        return {"answer": {"question": asked, "text": answer.text, "cited": cited}}
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line. Raises: StorageError when it cannot be written in full."""
@@ -273,7 +285,7 @@ def _without(content: Mapping[str, Any], tells: Callable[[str], bool]) -> dict[s
     """A line's content without what tells; its own question and filters go with it."""
     clean = {key: _cleaned(value, tells) for key, value in content.items()}
     if clean != content:
-        clean |= {key: _ERASED for key in ("question", "filters") if key in clean}
+        clean |= {key: _ERASED for key in ("question", "filters", "answer") if key in clean}
     return clean
 
 

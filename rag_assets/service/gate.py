@@ -117,7 +117,9 @@ class Gate:
     def _audit(self, record: Record) -> None:
         audit = self._keeping.audit
         try:
-            audit.append(record.as_json(audit.question(record.question or "")))
+            asked = record.question or ""
+            said = audit.answer(asked, record.answer)
+            audit.append(record.as_json(audit.question(asked)) | said)
         except StorageError as error:
             self._keeping.metrics.audit_failure()
             log.error("request %s: %s", record.request_id, error)

@@ -62,7 +62,7 @@ def test_the_graph_is_the_contract(small: SmallBase) -> None:
     dg.Definitions.validate_loadable(defs)
     graph = defs.resolve_asset_graph()
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
-        f"small/{name}" for name in (*LINEAGE, "answer_evaluation")
+        f"small/{name}" for name in (*LINEAGE, "answer_evaluation", "instruct_dataset")
     }
     for above, below in pairwise(LINEAGE):
         assert dg.AssetKey(["small", above]) in graph.get(dg.AssetKey(["small", below])).parent_keys

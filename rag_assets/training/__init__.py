@@ -1,0 +1,1 @@
+"""Accepted answers with their passages, as a dataset that fine-tuning tools read."""
