@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast, overload
 
 from rag_assets.config import (
     KnowledgeBaseConfig,
+    LlmConfig,
     RetrievalConfig,
     Weights,
     find_config,
@@ -204,6 +205,14 @@ class KnowledgeBase:
         async with aclosing(self._answerer.astream(*arguments)) as parts:
             async for part in parts:
                 yield finish.part(part)
+
+    def answering_with(self, llm: LlmConfig) -> "KnowledgeBase":
+        """The same knowledge base with another model to write its answers; its index, its encoder
+        and its ledger are those of this one, which stays the one to close."""
+        other = KnowledgeBase(self.config.model_copy(update={"llm": llm}))
+        for name in ("_index", "_follower", "_encoder", "_aids", "ledger"):
+            other.__dict__[name] = getattr(self, name)
+        return other
 
     @property
     def prompt_version(self) -> str:

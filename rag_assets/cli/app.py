@@ -128,6 +128,7 @@ def main() -> None:
     """Run the command line."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     from rag_assets.cli import (  # noqa: F401
+        canary_commands,
         erase_commands,
         evalset_commands,
         evaluation_commands,

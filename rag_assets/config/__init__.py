@@ -12,6 +12,7 @@ from rag_assets.config.base import (
     Fraction,
     Section,
 )
+from rag_assets.config.canary import CanaryConfig
 from rag_assets.config.connectors import (
     FeedConfig,
     HttpSettings,
@@ -98,6 +99,7 @@ __all__ = [
     "AuditConfig",
     "BeirSet",
     "CacheConfig",
+    "CanaryConfig",
     "ChunkProfile",
     "ChunkingConfig",
     "ConfluenceConfig",

@@ -7,6 +7,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from rag_assets.config.answering import LlmConfig, ServiceConfig
 from rag_assets.config.base import Section
+from rag_assets.config.canary import CanaryConfig
 from rag_assets.config.connectors import FeedConfig, NotionConfig, RestConfig, WebConfig
 from rag_assets.config.evaluation import EvaluationConfig
 from rag_assets.config.operations import CostsConfig, NotifyConfig, UpkeepConfig
@@ -71,6 +72,7 @@ class KnowledgeBaseConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     llm: LlmConfig = LlmConfig()
     service: ServiceConfig = ServiceConfig()
+    canary: CanaryConfig | None = None
     notify: NotifyConfig = NotifyConfig()
     costs: CostsConfig = CostsConfig()
     upkeep: UpkeepConfig = UpkeepConfig()

@@ -272,6 +272,9 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         versions = rag.pipeline.versions
         version = versions.candidate()
         before = versions.pointer()
+        canary = rag.pipeline.config.canary
+        if canary is not None and canary.holds and before and before.version != version:
+            return _waiting(rag, context.run.run_id, version)
         try:
             with versions.publishing():
                 pointer = versions.promote(version, run_id=context.run.run_id)
@@ -307,6 +310,29 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         retrieval_report,
         live_index,
     ]
+
+
+def _waiting(rag: PipelineResource, run_id: str, version: int) -> dg.MaterializeResult:
+    """The live version stays; the other one waits beside it. Raises: Failure if it is unproven."""
+    versions = rag.pipeline.versions
+    try:
+        versions.demand_proven(version)
+    except GateRefused as refusal:
+        raise dg.Failure(str(refusal), allow_retries=False) from refusal
+    with versions.publishing():
+        versions.collect_garbage(rag.pipeline.config.index.keep_versions)
+    rag.receipts.record(run_id, "promoted", False)
+    rag.receipts.record(run_id, "waits", version)
+    pointer = versions.live()
+    return dg.MaterializeResult(
+        metadata={
+            "version": pointer.version,
+            "promoted": False,
+            "waits": f"version {version} passed and answers a share of the questions; promote it"
+            f" with `rag-assets promote {version}`",
+        },
+        data_version=dg.DataVersion(pointer.manifest),
+    )
 
 
 def _outline(documents: pl.DataFrame) -> dg.MetadataValue:

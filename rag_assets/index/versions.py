@@ -301,6 +301,13 @@ class Versions:
             self._demand_verdict(target)
         return self._flip(target, "rolled back", "")
 
+    def demand_proven(self, version: int) -> None:
+        """Raises: GateRefused when a version neither was live nor passed every required check;
+        IndexNotReady when it is not kept."""
+        self.manifest(version)
+        if self.state(version) not in (State.LIVE, State.RETIRED):
+            self._demand_verdict(version)
+
     def _demand_verdict(self, version: int) -> None:
         verdict = self.verdict(version)
         missing = [name for name in REQUIRED_CHECKS if name not in verdict]

@@ -32,6 +32,8 @@ def _of_receipt(parts: Mapping[str, Any]) -> Iterator[Event]:
         yield _refused(parts, refusing)
     elif parts.get("promoted"):
         yield _promoted(parts)
+    if "waits" in parts:
+        yield _waiting(parts)
     if guarded := held(parts):
         yield Event(
             "held",
@@ -81,6 +83,22 @@ def _promoted(parts: Mapping[str, Any]) -> Event:
         str(version),
         f"version {version} is live",
         tuple(facts),
+        lasting=False,
+    )
+
+
+def _waiting(parts: Mapping[str, Any]) -> Event:
+    version = parts["waits"]
+    return Event(
+        "held",
+        "canary",
+        str(version),
+        f"version {version} passed its checks and answers a share of the questions",
+        tuple(_gate_figures(parts)),
+        (
+            "Compare it with what is live: rag-assets canary",
+            f"Make it live for everybody: rag-assets promote {version}",
+        ),
         lasting=False,
     )
 

@@ -17,6 +17,7 @@ from rag_assets.costs.ledger import now
 from rag_assets.knowledge_base import SearchResult
 from rag_assets.retrieval.base import Mode
 from rag_assets.service.cache import AnswerCache, CacheKey
+from rag_assets.service.canary import OnArm
 from rag_assets.service.library import Library, Shelf
 from rag_assets.service.limits import Limits
 from rag_assets.service.metrics import Metrics
@@ -94,9 +95,10 @@ class Asker:
     ) -> SearchResult:
         """Ranked passages that the principal may read."""
         arguments = self._begin(shelf, question, principal, record)
+        by = self._by(shelf, question, principal, record)
         async with self._charging(shelf, principal, record):
             found = await asyncio.to_thread(
-                shelf.knowledge.search, question.text, **arguments, explain=question.explain
+                by.search, question.text, **arguments, explain=question.explain
             )
         record.index_version = found.index_version
         record.chunk_ids = [hit.chunk_id for hit in found]
@@ -109,13 +111,14 @@ class Asker:
     ) -> Answer:
         """A cited answer from what the principal may read."""
         arguments = self._begin(shelf, question, principal, record)
+        by = self._by(shelf, question, principal, record)
         key = self._key(shelf, question, arguments)
-        held = self._cached(key, record)
+        held = self._cached(key, record) if by.may_repeat else None
         if held is not None:
             return question.shown(held)
         async with self._charging(shelf, principal, record):
-            answer = await shelf.knowledge.aanswer(question.text, **question.answering(arguments))
-        self._made(shelf, key, answer, record)
+            answer = await by.answer(question.text, **question.answering(arguments))
+        self._made(shelf, by, key, answer, record)
         return question.shown(answer)
 
     async def stream(
@@ -123,14 +126,15 @@ class Asker:
     ) -> AsyncGenerator[AnswerPart, None]:
         """The same answer piece by piece, then whole."""
         arguments = self._begin(shelf, question, principal, record)
+        by = self._by(shelf, question, principal, record)
         key = self._key(shelf, question, arguments)
-        held = self._cached(key, record)
+        held = self._cached(key, record) if by.may_repeat else None
         if held is not None:
             yield AnswerPart(text=held.text)
             yield AnswerPart(answer=question.shown(held))
             return
         first: float | None = None
-        asked = shelf.knowledge.astream(question.text, **question.answering(arguments))
+        asked = by.stream(question.text, **question.answering(arguments))
         async with self._charging(shelf, principal, record), aclosing(asked) as parts:
             async for part in parts:
                 if part.index_version is not None:
@@ -142,7 +146,7 @@ class Asker:
                     first = record.seconds if first is None else first
                     yield part
                 else:
-                    self._made(shelf, key, part.answer, record)
+                    self._made(shelf, by, key, part.answer, record)
                     if first is not None:
                         self.metrics.first_token(shelf.name, part.answer.model, first)
                     yield AnswerPart(answer=question.shown(part.answer))
@@ -208,10 +212,25 @@ class Asker:
             self.library.shelves[key.knowledge_base].knowledge.ledger.add(_spared(held))
         return held
 
-    def _made(self, shelf: Shelf, key: CacheKey, answer: Answer, record: Record) -> None:
+    def _made(self, shelf: Shelf, by: OnArm, key: CacheKey, answer: Answer, record: Record) -> None:
         _note(record, answer)
         self.metrics.answer(shelf.name, answer)
-        self.cache.put(key, answer)
+        self.metrics.arms.answer(shelf.name, by.arm, answer)
+        if by.may_repeat:
+            self.cache.put(key, answer)
+
+    def _by(self, shelf: Shelf, question: Question, principal: Principal, record: Record) -> OnArm:
+        """Who answers: what is live, or for a share of those who name no version the canary."""
+        arm = shelf.arms.live
+        if question.version is None:
+            arm = shelf.arms.choose(principal.id, question.text, question.history)
+
+        def failed() -> None:
+            record.details["canary_failed"] = True
+            self.metrics.arms.failure(shelf.name)
+
+        record.details.update(arm.details)
+        return OnArm(arm, shelf.arms.live, failed)
 
     def _charge_to(self, principal: Principal, record: Record) -> None:
         charged_to.set(principal.id)

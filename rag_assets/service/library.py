@@ -15,6 +15,7 @@ from rag_assets.config import InboxConfig, KnowledgeBaseConfig, ServiceConfig, l
 from rag_assets.errors import ConfigError, RagError
 from rag_assets.index.versions import Versions
 from rag_assets.knowledge_base import KnowledgeBase
+from rag_assets.service.canary import Arms
 from rag_assets.service.errors import Refused
 from rag_assets.sources.inbox import Inbox
 
@@ -37,6 +38,11 @@ class Shelf:
     def versions(self) -> Versions:
         """Its index versions."""
         return Versions(self.config.storage)
+
+    @cached_property
+    def arms(self) -> Arms:
+        """Who answers which question."""
+        return Arms(self.knowledge)
 
     def live_version(self) -> int:
         """The number of the live version. Raises: IndexNotReady."""

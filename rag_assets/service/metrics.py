@@ -17,6 +17,7 @@ from rag_assets.answering.base import Answer
 from rag_assets.answering.models import EXTRACTIVE
 from rag_assets.costs import Entry
 from rag_assets.errors import RagError
+from rag_assets.service.canary import ArmMetrics
 from rag_assets.service.library import Library, Shelf
 from rag_assets.service.record import Record
 
@@ -53,6 +54,7 @@ class Metrics:
         )
         self._cache = self._counter("cache", "Look-ups in the answer cache", [*kb, "result"])
         self._feedback = self._counter("feedback", "Feedback on answers", [*kb, "rating"])
+        self.arms = ArmMetrics(self._registry)
         self._audit_failures = self._counter("audit_failures", "Lines that were not written", [])
 
     def _histogram(

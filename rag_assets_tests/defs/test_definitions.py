@@ -9,6 +9,7 @@ import pytest
 from rag_assets.defs.automation import range_tags
 from rag_assets.defs.build import build_definitions, config_paths
 from rag_assets.errors import ConfigError
+from rag_assets.evaluation.eval_set import half_of, load_eval_set
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
 
@@ -156,6 +157,27 @@ def test_answers_are_measured_on_demand(small: SmallBase, instance: dg.DagsterIn
     assert "| citation_recall |" in made.metadata["metrics"].value
 
 
+def test_accepted_answers_are_exported_on_demand(
+    small: SmallBase, instance: dg.DagsterInstance
+) -> None:
+    small.fill(4)
+    small.ask_about(list(SUBJECTS[:4]), min_queries=2)
+    file = small.root / "questions.jsonl"
+    file.write_text(file.read_text().replace("]}", '], "answer": "The office."}'))
+    small.configure(instruct_dataset={"held_out": 0.0})
+    assert run(small, instance).success
+    job = build_definitions(small.path).resolve_job_def("small_instruct_dataset")
+    [made] = job.execute_in_process(instance=instance).asset_materializations_for_node(
+        "small__instruct_dataset"
+    )
+    testing = sum(half_of(query) == "held_out" for query in load_eval_set(file).queries)
+    assert made.metadata["dagster/row_count"].value + testing == 4
+    assert made.metadata["index_version"].value == 1
+    assert "| train | " in made.metadata["examples"].value
+    assert f"| an eval set tests with it | {testing} |" in made.metadata["left_out"].value
+    assert "The office." in made.metadata["first"].value
+
+
 def test_a_candidate_without_its_checks_is_not_promoted(
     small: SmallBase, instance: dg.DagsterInstance
 ) -> None:
@@ -298,4 +320,4 @@ def test_it_merges_into_an_existing_project(small: SmallBase) -> None:
         build_definitions(small.path),
     )
     dg.Definitions.validate_loadable(merged)
-    assert len(merged.resolve_asset_graph().get_all_asset_keys()) == len(LINEAGE) + 2
+    assert len(merged.resolve_asset_graph().get_all_asset_keys()) == len(LINEAGE) + 3

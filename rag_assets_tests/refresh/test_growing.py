@@ -64,10 +64,12 @@ def test_from_the_log_and_chunks_to_the_eval_set(base: SmallBase) -> None:
 
     first, second, third = (c["id"] for c in found[:3])
     file = Path(base.root / "questions.jsonl")
-    run(base, "review", "--accept", first, "--relevant", "docs/payroll.md")
+    said = ("--relevant", "docs/payroll.md", "--answer", "The payroll office.")
+    run(base, "review", "--accept", first, *said)
     run(base, "review", "--accept", second, "--reject", third)
     held = load_eval_set(file).queries
     assert [dict(q.relevant) for q in held][1] == {"docs/payroll.md": 1}
+    assert held[1].answer == "The payroll office."
     assert held[2].origin["candidate"] == second
     assert {c["id"] for c in run(base, "list")["candidates"]}.isdisjoint({first, second, third})
     statuses = {c.id: c.status for c in Queue(base.root / "store").all()}
