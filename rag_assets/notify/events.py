@@ -16,6 +16,27 @@ LASTING = ("refused", "held", "failed", "sources", "quarantine", "silent", "budg
 
 _SHOWN = 5
 
+_TODO = {
+    "refused": "correct the documents or the eval queries, or take back the changed settings, then"
+    " refresh; `rag-assets evaluate --version {version} --compare {live}` shows every query.",
+    "held": "if it is not right, mend the source: the next refresh lets go by itself.",
+    "sources": "`rag-assets doctor` asks each source and says what is wrong with it.",
+    "quarantine": "`rag-assets quarantine` lists them all with advice; when they are mended,"
+    " `rag-assets quarantine retry` and refresh.",
+    "silent": "change a document there and refresh. Not seen: `rag-assets doctor`, and look at its"
+    " rights. Just quiet: raise silent_hours.",
+    "warn": "`rag-assets costs` shows for whom, and where the month is heading; raise"
+    " costs.budget_usd, or limit a key with usd_per_day.",
+    "spent": "raise costs.budget_usd; until then refreshes that would pay are held, and answers are"
+    " quoted instead of written. `rag-assets costs` shows for whom it was.",
+    "failed": "`rag-assets doctor` checks models, storage and sources; `rag-assets refresh` then"
+    " goes on where this one stopped.",
+}
+
+
+def _todo(kind: str, **named: object) -> str:
+    return "What to do: " + _TODO[kind].format(**named)
+
 
 def of_refresh(
     config: KnowledgeBaseConfig, run_id: str, parts: Mapping[str, Any]
@@ -40,7 +61,7 @@ def _of_receipt(parts: Mapping[str, Any]) -> Iterator[Event]:
             "held",
             digest_of(*sorted(guarded)),
             f"a guard holds {_listed(guarded)}",
-            lines=tuple(guarded.values()),
+            lines=(*guarded.values(), _todo("held")),
         )
     if errors := parts.get("errors"):
         yield Event(
@@ -48,7 +69,7 @@ def _of_receipt(parts: Mapping[str, Any]) -> Iterator[Event]:
             "sources",
             digest_of(*sorted(errors)),
             f"{_listed(errors)} could not be listed; what is indexed of it stays",
-            lines=tuple(errors.values()),
+            lines=(*errors.values(), _todo("sources")),
         )
 
 
@@ -69,7 +90,8 @@ def _promoted(parts: Mapping[str, Any]) -> Event:
         ),
         (
             "Embeddings",
-            f"{embeddings['computed']} computed, {embeddings['tokens']} tokens",
+            f"{embeddings['computed']} computed, {embeddings['tokens']} tokens,"
+            f" {max(0, candidate.get('chunks', 0) - int(embeddings['computed']))} reused",
         ),
         ("Cost", f"${embeddings['usd']:.4f}"),
         *_gate_figures(parts),
@@ -123,6 +145,8 @@ def _refused(parts: Mapping[str, Any], refusing: Sequence[Mapping[str, Any]]) ->
     lines = [f"{check['name']}: {check['summary']}" for check in refusing]
     if worst:
         lines += ["Worst queries:", *worst[:_SHOWN]]
+    parent = parts.get("candidate", {}).get("parent")
+    lines.append(_todo("refused", version=version, live=parent if parent else "LIVE"))
     # Each new try has a new version number; what it was refused for is what makes it news.
     state = digest_of(*names, *(_rounded(check) for check in refusing))
     return Event(
@@ -178,7 +202,10 @@ def of_sources(
                 (name, f"{state.quarantined} of {state.documents} documents")
                 for name, state in over.items()
             ),
-            tuple(f"{row['doc_id']}: {row['problem']}" for row in shown[:_SHOWN]),
+            (
+                *(f"{row['doc_id']}: {row['problem']}" for row in shown[:_SHOWN]),
+                _todo("quarantine"),
+            ),
         )
     hours = {source.name: source.silent_hours for source in config.sources if source.silent_hours}
     silent = {
@@ -198,6 +225,7 @@ def of_sources(
                 (name, f"for {waited:.1f} hours, {hours[name]:g} are usual")
                 for name, waited in silent.items()
             ),
+            (_todo("silent"),),
         )
 
 
@@ -217,6 +245,7 @@ def of_budget(standing: Standing) -> Iterator[Event]:
             ("Budget", f"${standing.budget:g}"),
             ("Left", f"${standing.left or 0.0:.4f}"),
         ),
+        (_todo(standing.level),),
     )
 
 
@@ -228,7 +257,7 @@ def of_failure(config: KnowledgeBaseConfig, run_id: str | None, reason: str) -> 
         "failed",
         digest_of(words),
         "the refresh failed; the live version is unchanged",
-        lines=(reason,),
+        lines=(reason, _todo("failed")),
         run_id=run_id,
         link=_link(config, run_id) if run_id else None,
     )

@@ -39,7 +39,8 @@ def test_a_promotion_tells_what_changed_what_the_gate_measured_and_what_it_cost(
     facts = dict(hook["facts"])
     assert facts["Documents"] == "4 added, 0 changed, 0 deleted, 0 unchanged"
     tokens = receipt["embeddings"]["tokens"]
-    assert facts["Embeddings"] == f"{receipt['embeddings']['computed']} computed, {tokens} tokens"
+    computed = receipt["embeddings"]["computed"]
+    assert facts["Embeddings"] == f"{computed} computed, {tokens} tokens, 0 reused"
     assert facts["Cost"] == "$0.0000"
     assert facts["Gate, questions"].startswith("recall@1 ")
     assert hook["link"] == f"http://dagster.test/runs/{receipt['run_id']}"
@@ -62,6 +63,7 @@ def test_a_refusal_names_the_check_and_the_worst_queries_once(
     assert body["title"].startswith("version 2 was refused by ")
     assert "retrieval_quality: " in body["text"]
     assert "“Who answers requests concerning vacation?” expected docs/vacation.md" in body["text"]
+    assert "`rag-assets evaluate --version 2 --compare 1`" in body["lines"][-1]
     assert body["run_id"] == refused["run_id"]
     small.fill(4)
     small.write("more.md", "# More\n\nSomething else again.\n")
@@ -86,6 +88,10 @@ def test_held_deletions_quarantine_and_silence(small: SmallBase, receiver: Recei
     assert by_kind["quarantine"]["facts"] == [["docs", "1 of 5 documents"]]
     assert "docs/broken.pdf: " in by_kind["quarantine"]["text"]
     assert by_kind["silent"]["title"] == "nothing changed in docs"
+    for kind, command in (("held", "refresh"), ("quarantine", "quarantine"), ("silent", "doctor")):
+        last = by_kind[kind]["lines"][-1]
+        assert last.startswith("What to do: "), kind
+        assert command in last
     small.refresh(confirm_deletes=True)
     assert receiver.bodies[-1]["text"].startswith("small: resolved: a guard holds docs")
 

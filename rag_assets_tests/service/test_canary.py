@@ -150,6 +150,7 @@ def test_a_candidate_waits_until_it_is_promoted(
 
 def test_another_model_writes_for_a_share(two: Base, serve) -> None:
     with llm_server() as server:
+        server.reply = "Every request concerning payroll goes to desk 3 of the payroll office [1]."
         model = {"model": "openai/ok", "api_base": server.url, "api_key": "k"}
         two.configure(canary={"share": 0.5, "by": "conversation", **model})
         client = serve(two)
