@@ -203,11 +203,10 @@ COSTS = Dashboard(
             },
         ),
         Panel(
-            "Texts embedded",
+            "Texts: embedded, and reused",
             {
-                f"increase(rag_chunks_embedded_total{{{_KB}}}[$__rate_interval])": (
-                    "{{knowledge_base}}"
-                )
+                f'sum(rag_cost_calls_total{{{_KB},kind="embedding"}})': "embedded",
+                f'sum(rag_cost_saved_calls_total{{{_KB},kind="embedding"}})': "reused",
             },
         ),
         Panel(
@@ -227,6 +226,8 @@ COSTS = Dashboard(
 )
 
 _REQUESTS = "rag_request_seconds"
+_ARM = "arm, index_version, model"
+_ARM_NAME = "{{arm}} v{{index_version}} {{model}}"
 SERVICE = Dashboard(
     "service",
     "RAG: answer service",
@@ -299,12 +300,56 @@ SERVICE = Dashboard(
             "percentunit",
         ),
         Panel(
-            "Error budgets: bad requests of the last hour",
+            "Error budgets: bad requests, bad time of the last hour",
             {
                 f"rag:slo_{name}:bad_ratio_1h": name
                 for name in ("availability", "search_latency", "answer_latency")
+            }
+            | {
+                f"rag:slo_{name}:bad_ratio_1h{{{_KB}}}": f"{name} {{{{knowledge_base}}}}"
+                for name in ("freshness", "quality")
             },
             "percentunit",
+        ),
+        Panel(
+            "Canary: answers by arm",
+            {
+                f"sum by ({_ARM})"
+                f" (rate(rag_arm_answers_total{{{_KB}}}[$__rate_interval]))": _ARM_NAME
+            },
+            "reqps",
+            text="Only while a canary is configured. `rag-assets canary` compares with intervals.",
+        ),
+        Panel(
+            "Canary: abstained and needs review, by arm",
+            {
+                f"sum by ({_ARM}) (increase(rag_arm_{name}_total{{{_KB}}}[1h]))"
+                f" / sum by ({_ARM}) (increase(rag_arm_answers_total{{{_KB}}}[1h]))": (
+                    f"{text}, {_ARM_NAME}"
+                )
+                for name, text in (("abstentions", "abstained"), ("needs_review", "needs review"))
+            },
+            "percentunit",
+        ),
+        Panel(
+            "Canary: search and answer by arm, p95",
+            {
+                f"histogram_quantile(0.95, sum by (le, {_ARM})"
+                f" (rate(rag_arm_answer_seconds_bucket{{{_KB}}}[1h])))": _ARM_NAME
+            },
+            "s",
+        ),
+        Panel(
+            "Canary: mean confidence and cost by arm",
+            {
+                f"sum by ({_ARM}) (increase(rag_arm_confidence_sum{{{_KB}}}[1h]))"
+                f" / sum by ({_ARM}) (increase(rag_arm_confidence_count{{{_KB}}}[1h]))": (
+                    f"confidence, {_ARM_NAME}"
+                ),
+                f"sum by ({_ARM}) (increase(rag_arm_cost_usd_total{{{_KB}}}[1h]))": (
+                    f"US dollars, {_ARM_NAME}"
+                ),
+            },
         ),
         Panel(
             "Version that is served",

@@ -2,7 +2,10 @@
 person can do something about. Written out by `python -m deploy.monitoring`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 RUNBOOK = "docs/operations.md"
 
@@ -14,61 +17,40 @@ BURN_RATES = (
     ("3d", "6h", 1.0, "ticket"),
 )
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
+_KB = "{{ $labels.knowledge_base }}"
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A service level objective: the share of good requests over 30 days.
+    """A service level objective: the share of good requests, or of good time, over 30 days.
 
-    bad, all: PromQL of the rate of bad and of all requests, with WINDOW for the range.
+    Either bad and all, or bad_when: PromQL as slo.yaml says.
     """
 
     name: str
     text: str
     target: float
-    bad: str
-    all: str
+    urgent: bool
+    bad: str = ""
+    all: str = ""
+    bad_when: str = ""
+
+    def bad_ratio(self, window: str) -> str:
+        """PromQL of the bad share of a window."""
+        if self.bad_when:
+            step = "1m" if window in ("5m", "30m", "1h") else "5m"
+            return f"avg_over_time(({self.bad_when})[{window}:{step}])"
+        return f"{self.bad} / ({self.all} > 0)".replace("WINDOW", window)
 
 
-def _slow(endpoint: str, le: str) -> str:
-    count = f'sum(rate(rag_request_seconds_count{{endpoint="{endpoint}",status="200"}}[WINDOW]))'
-    fast = (
-        f'sum(rate(rag_request_seconds_bucket{{endpoint="{endpoint}",status="200",le="{le}"}}'
-        "[WINDOW]))"
-    )
-    return f"{count} - {fast}"
-
-
-OBJECTIVES = (
-    Objective(
-        "availability",
-        "Requests that the service answers without an error of its own",
-        0.995,
-        '(sum(rate(rag_request_seconds_count{status=~"5.."}[WINDOW])) or vector(0))',
-        "sum(rate(rag_request_seconds_count[WINDOW]))",
-    ),
-    Objective(
-        "search_latency",
-        "Searches within 250 ms",
-        0.95,
-        f"({_slow('/v1/search', '0.25')})",
-        'sum(rate(rag_request_seconds_count{endpoint="/v1/search",status="200"}[WINDOW]))',
-    ),
-    Objective(
-        "answer_latency",
-        "Answers within 8 s",
-        0.95,
-        f"({_slow('/v1/answer', '8.0')})",
-        'sum(rate(rag_request_seconds_count{endpoint="/v1/answer",status="200"}[WINDOW]))',
-    ),
-)
+SLO = Path(__file__).resolve().parents[1] / "prometheus" / "slo.yaml"
+OBJECTIVES = tuple(Objective(**row) for row in yaml.safe_load(SLO.read_text())["objectives"])
 
 
 def _recorded(objective: Objective, window: str) -> dict[str, Any]:
-    bad, every = (part.replace("WINDOW", window) for part in (objective.bad, objective.all))
     return {
         "record": f"rag:slo_{objective.name}:bad_ratio_{window}",
-        "expr": f"{bad} / ({every} > 0)",
+        "expr": objective.bad_ratio(window),
     }
 
 
@@ -76,12 +58,13 @@ def _burning(objective: Objective, long: str, short: str, rate: float, severity:
     name = "".join(word.title() for word in objective.name.split("_"))
     ratio = f"rag:slo_{objective.name}:bad_ratio"
     limit = f"{rate * (1 - objective.target):.6g}"
+    where = f"{_KB}: " if objective.bad_when else ""
     return _alert(
         f"RAG{name}Burning",
         f"{ratio}_{long} > {limit} and {ratio}_{short} > {limit}",
         "1m" if severity == "page" else "1h",
-        severity,
-        f"{objective.text}: the error budget of 30 days burns {rate:g} times too fast",
+        severity if objective.urgent else "ticket",
+        f"{where}{objective.text}: the error budget of 30 days burns {rate:g} times too fast",
         "{{ $value | humanizePercentage }}" + f" of the last {long} were bad,"
         f" {1 - objective.target:.1%} are allowed.",
         window=long,
@@ -104,7 +87,6 @@ def _alert(
     }
 
 
-_KB = "{{ $labels.knowledge_base }}"
 _SOURCE = "{{ $labels.knowledge_base }}/{{ $labels.source }}"
 
 

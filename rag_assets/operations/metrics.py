@@ -282,6 +282,9 @@ class PipelineMetrics:
                 labels,
             ),
             "calls": CounterMetricFamily("rag_cost_calls", "Texts and answers", None, labels),
+            "saved_calls": CounterMetricFamily(
+                "rag_cost_saved_calls", "Texts and answers that were reused", None, labels
+            ),
             "tokens": CounterMetricFamily("rag_cost_tokens", "Tokens", None, labels),
         }
         ledger = self._snapshot.ledger
