@@ -1,61 +1,95 @@
-"""What telling people costs a refresh: python -m benchmarks.notify_overhead
+"""What watching costs a refresh: python -m benchmarks.notify_overhead [ROUNDS]
 
-Refreshes of 20 documents with a Slack webhook and a plain webhook on the loopback, and how long the
-hook at their end took.
+Two knowledge bases of 20 documents, refreshed in turns, the first one changing from round to round.
+One of them has all that tells of it: Slack and a plain webhook on the loopback, a budget, and an
+exporter in a process of its own that is scraped every second. The other has nothing.
 """
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
-from rag_assets.defs import execute
+import numpy as np
+
 from rag_assets.refresh.pipeline import Options
 from rag_assets_tests.conftest import SmallBase, document
 from rag_assets_tests.notify.conftest import Receiver
 
-_ROUNDS = 10
+_EXPORTER = [sys.executable, "-c", "from rag_assets.cli import main; main()", "exporter"]
 
 
-def measure() -> None:
-    """Print the medians of ten refreshes with nothing new, and of ten with one changed document."""
-    hook, spent = execute.refresh_ended, []
+def _timed(refresher) -> tuple[float, float]:
+    """(wall, CPU) seconds of one refresh."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    refresher.refresh(Options())
+    return time.perf_counter() - wall, time.process_time() - cpu
 
-    def timed(*args, **more) -> None:
-        started = time.perf_counter()
-        hook(*args, **more)
-        spent.append(time.perf_counter() - started)
 
-    execute.refresh_ended = timed
+def _scraping(url: str, over: threading.Event) -> None:
+    while not over.wait(1.0):
+        with suppress(OSError), urllib.request.urlopen(url) as reply:
+            reply.read()
+
+
+def _ratio(on: list[float], off: list[float]) -> str:
+    """Of the medians, with the 95 % interval of 2,000 bootstrap samples of pairs."""
+    pairs = np.array([on, off])
+    drawn = np.random.default_rng(1).integers(0, len(on), (2000, len(on)))
+    medians = np.median(pairs[:, drawn], axis=2)
+    low, high = np.percentile(medians[0] / medians[1] - 1, [2.5, 97.5])
+    share = statistics.median(on) / statistics.median(off) - 1
+    return f"{share:+.1%} [{low:+.1%}, {high:+.1%}]"
+
+
+def measure(rounds: int) -> None:
+    """Print the medians of refreshes with nothing new, and of those with one changed document."""
     receiver = Receiver()
     threading.Thread(target=receiver.server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
-        base = SmallBase(Path(folder) / "kb")
-        base.fill(20)
+        bases = {name: SmallBase(Path(folder) / name) for name in ("on", "off")}
+        for base in bases.values():
+            base.fill(20)
         channels = {"webhook": {"url": receiver.url}, "slack": {"webhook": receiver.url}}
-        base.configure(notify={**channels, "quiet_minutes": 0}, costs={"budget_usd": 5.0})
-        refresher = base.refresher()
-        for _ in range(2):
+        bases["on"].configure(notify={**channels, "quiet_minutes": 0}, costs={"budget_usd": 5.0})
+        refreshers = {name: base.refresher() for name, base in bases.items()}
+        for refresher in (*refreshers.values(), *refreshers.values()):
             refresher.refresh(Options())
+        command = [*_EXPORTER, "--config", bases["on"].path, "--port", "0"]
+        exporter = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert exporter.stdout is not None
+        url = exporter.stdout.readline().split()[-1]
+        over = threading.Event()
+        threading.Thread(target=_scraping, args=(url, over), daemon=True).start()
         for kind in ("nothing new", "one document changed"):
-            spent.clear()
-            whole = []
-            for number in range(_ROUNDS):
-                if kind != "nothing new":
-                    text = document("vacation") + f"\nEdition {number}.\n"
-                    base.write("vacation.md", text)
-                started = time.perf_counter()
-                refresher.refresh(Options())
-                whole.append(time.perf_counter() - started)
-            refresh, told = statistics.median(whole), statistics.median(spent)
-            share = told / (refresh - told)
-            print(
-                f"{kind}: {refresh * 1e3:.0f} ms, of it {told * 1e3:.1f} ms telling ({share:.1%})"
-            )
-        base.close()
+            told = len(receiver.got)
+            spent = {name: ([], []) for name in bases}
+            for number in range(rounds):
+                for name in sorted(bases, reverse=bool(number % 2)):
+                    if kind != "nothing new":
+                        text = document("vacation") + f"\nEdition {number}.\n"
+                        bases[name].write("vacation.md", text)
+                    for values, value in zip(spent[name], _timed(refreshers[name]), strict=True):
+                        values.append(value)
+            print(f"{kind}: {rounds} rounds, {len(receiver.got) - told} messages")
+            for place, what in enumerate(("wall", "CPU")):
+                on, off = (spent[name][place] for name in ("on", "off"))
+                print(
+                    f"  {what:<5} on {statistics.median(on) * 1e3:.0f} ms,"
+                    f" off {statistics.median(off) * 1e3:.0f} ms: {_ratio(on, off)}"
+                )
+        over.set()
+        exporter.terminate()
+        exporter.wait()
+        for base in bases.values():
+            base.close()
     receiver.server.shutdown()
 
 
 if __name__ == "__main__":
-    measure()
+    measure(int(sys.argv[1]) if len(sys.argv) > 1 else 30)

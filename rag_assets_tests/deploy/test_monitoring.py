@@ -2,16 +2,12 @@
 
 import json
 import re
-import shutil
-import socket
 import subprocess
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -22,17 +18,20 @@ from deploy.monitoring.rules import rules
 from rag_assets.costs.ledger import Entry, Ledger, now
 from rag_assets.service.keys import KeyStore
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
+from rag_assets_tests.deploy.programs import (
+    DEPLOY,
+    alertmanager,
+    fetched,
+    needs_prometheus,
+    prometheus_at,
+    until,
+)
 from rag_assets_tests.notify.conftest import Receiver, receiver
 from rag_assets_tests.operations.conftest import CLI, Start, exporter, start
 
 __all__ = ["exporter", "receiver", "start"]
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 ALERTS = [rule for group in rules()["groups"] for rule in group["rules"] if "alert" in rule]
-needs_prometheus = pytest.mark.skipif(
-    not (shutil.which("promtool") and shutil.which("amtool")),
-    reason="Prometheus and Alertmanager are not installed",
-)
 
 
 def test_what_is_committed_is_what_the_code_writes() -> None:
@@ -87,37 +86,12 @@ def test_dashboards_are_whole() -> None:
         assert len({panel["title"] for panel in made["panels"]}) == len(made["panels"])
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until(what: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first truthy value of `what`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if found := what():
-                return found
-        except (urllib.error.URLError, ConnectionError):
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"nothing after {seconds} s")
-
-
-def fetched(url: str, **parameters: str) -> Any:
-    query = urllib.parse.urlencode(parameters)
-    with urllib.request.urlopen(f"{url}?{query}", timeout=30) as reply:
-        return json.load(reply)["data"]
-
-
 def busy_base(base: SmallBase) -> None:
     """Every kind of end, every state of a document, money, a budget that is spent."""
     base.fill(4)
     base.ask_about(list(SUBJECTS[:4]), **{"recall@1": 0.75, "min_queries": 3})
     base.settings["sources"][0]["silent_hours"] = 1e-6
-    base.configure(costs={"budget_usd": 10.0})
+    base.configure(costs={"budget_usd": 10.0}, canary={"share": 0.5, "version": "previous"})
     assert base.refresh()["promoted"]
     base.write("vacation.md", document("vacation") + "\nA new last line.\n")
     assert base.refresh()["promoted"]
@@ -163,8 +137,8 @@ def test_panels_and_alerts_on_a_real_prometheus(
             with urllib.request.urlopen(request, timeout=60) as reply:
                 reply.read()
 
-    alerting = _alertmanager(start, receiver, tmp_path)
-    prometheus = _prometheus(start, tmp_path, exported, address, alerting)
+    alerting = alertmanager(start, receiver, tmp_path)
+    prometheus = prometheus_at(start, tmp_path, exported, address, alerting)
 
     def healthy() -> bool:
         targets = fetched(f"{prometheus}/api/v1/targets")["activeTargets"]
@@ -198,45 +172,3 @@ def test_panels_and_alerts_on_a_real_prometheus(
     assert "the month's budget is spent" in str(said[0])
     evaluated = fetched(f"{prometheus}/api/v1/rules")["groups"]
     assert [r for group in evaluated for r in group["rules"] if r["health"] != "ok"] == []
-
-
-def _alertmanager(start: Start, receiver: Receiver, folder: Path) -> str:
-    """A real one with the shipped configuration, sending to the local receiver; its address."""
-    config = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())
-    config["global"] = {"slack_api_url": f"{receiver.url}/slack"}
-    for route in (config["route"], *config["route"]["routes"]):
-        route |= {"group_wait": "1s", "group_interval": "2s"}
-    (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
-    address = f"127.0.0.1:{free_port()}"
-    start(
-        "prometheus-alertmanager",
-        f"--config.file={folder / 'alertmanager.yml'}",
-        f"--storage.path={folder / 'alerts'}",
-        f"--web.listen-address={address}",
-        "--cluster.listen-address=",
-    )
-    return address
-
-
-def _prometheus(start: Start, folder: Path, exported: str, service: str, alertmanager: str) -> str:
-    """A real one with the shipped configuration and quick intervals; its address."""
-    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    shipped = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
-    for group in shipped["groups"]:
-        group.pop("interval", None)
-    (folder / "rules.yml").write_text(yaml.safe_dump(shipped))
-    config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [alertmanager]}]
-    for scraped, target in zip(config["scrape_configs"], (exported, service), strict=True):
-        scraped["static_configs"] = [{"targets": [target]}]
-        if "authorization" in scraped:
-            scraped["authorization"]["credentials_file"] = str(folder / "key")
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    url = f"127.0.0.1:{free_port()}"
-    start(
-        "prometheus",
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'series'}",
-        f"--web.listen-address={url}",
-    )
-    return f"http://{url}"
