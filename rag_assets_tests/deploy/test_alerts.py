@@ -67,7 +67,11 @@ class Model(BaseHTTPRequestHandler):
             self._send(500, b'{"error": {"message": "down"}}', "application/json")
             return
         else:
-            said = f"{TRUE} So it stands [9]." if "Wrongly" in question else "NOT_IN_KNOWLEDGE_BASE"
+            said = (
+                f"{TRUE} So it stands [7][8][9]."
+                if "Wrongly" in question
+                else "NOT_IN_KNOWLEDGE_BASE"
+            )
         message = {"role": "assistant", "content": said}
         usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -135,11 +139,11 @@ def troubled(base: SmallBase) -> SmallBase:
     base.write("broken.pdf", "%PDF-1.7 this is not really one")
     for subject in SUBJECTS[1:4]:
         (base.documents / f"{subject}.md").unlink()
-    (base.root / "rows.jsonl").write_text("not json\n")
-    rows = {"name": "rows", "type": "records", "path": "./rows.jsonl", "buckets": 1}
-    base.configure(sources=[*base.settings["sources"], rows])
+    dead = {"name": "dead", "type": "rest", "url": "http://127.0.0.1:9/x", "buckets": 1}
+    dead["http"] = {"allow_private": True, "timeout": 0.2}
+    base.configure(sources=[*base.settings["sources"], dead])
     for _ in range(3):
-        base.refresh()
+        base.refresh(insist=True)
     return base
 
 
@@ -172,9 +176,10 @@ def blind(base: SmallBase) -> SmallBase:
     return base
 
 
-def yesterday(folder: Path) -> None:
+def yesterday(folder: Path, exported: str) -> None:
     """What Prometheus would know of a day on which embedding cost nothing."""
-    sample = 'rag_embedding_cost_usd_total{knowledge_base="paid",job="rag-exporter"} 0'
+    labels = f'knowledge_base="paid",job="rag-exporter",instance="{exported}"'
+    sample = f"rag_embedding_cost_usd_total{{{labels}}} 0"
     hours = [f"{sample} {time.time() - 3600 * ago:.0f}" for ago in (44, 36, 28, 26)]
     name = "rag_embedding_cost_usd"
     text = "\n".join([f"# TYPE {name} counter", *hours, "# EOF\n"])
@@ -212,7 +217,7 @@ def test_every_alert_fires_because_of_what_it_is_for(
             }
         )
         paths = [bad.path, old(bases("old")).path, blind(bases("blind")).path, empty.path]
-        exported = exporter(small.path, *paths, paid.path)
+        exported = urllib.parse.urlsplit(exporter(small.path, *paths, paid.path)).netloc
         llm = {"model": "openai/any", "api_base": f"http://{model}/v1", "api_key": "k"}
         bad.configure(
             llm=llm,
@@ -226,11 +231,11 @@ def test_every_alert_fires_because_of_what_it_is_for(
         lines = iter(service.stdout.readline, "")
         address = next(line.split("http://")[1].split()[0] for line in lines if "http://" in line)
         (tmp_path / "key").write_text(secret)
-        yesterday(tmp_path)
+        yesterday(tmp_path, exported)
         prometheus = prometheus_at(
             start,
             tmp_path,
-            urllib.parse.urlsplit(exported).netloc,
+            exported,
             address,
             alertmanager(start, receiver, tmp_path),
             rag_nowhere=f"127.0.0.1:{free_port()}",
@@ -285,8 +290,9 @@ def _ask(client: httpx.Client, number: int) -> None:
     threads = [threading.Thread(target=ask, args=(place, word)) for place, word in enumerate(words)]
     for thread in threads:
         thread.start()
-    for _ in range(3):
-        client.post("/v1/search", json={"query": "payroll"}).raise_for_status()
+    for place in range(3):
+        query = {"query": f"payroll {number} {place}"}
+        client.post("/v1/search", json=query).raise_for_status()
         reply = client.post("/v1/search", json={"query": "payroll", "knowledge_base": "empty"})
         assert reply.status_code == 503
     for thread in threads:
