@@ -35,10 +35,12 @@ def source_states(
     every = [p for source in sources for p in source.partitions]
     raw = lake.read("raw_documents", every, _COLUMNS)
     parsed = lake.read("documents", every, ["doc_id", "source", "problem"])
-    bad = dict(_counted(parsed.filter(pl.col("problem").is_not_null())))
+    quarantined = parsed.filter(pl.col("problem").is_not_null())
+    bad = dict(_counted(quarantined))
     held = dict(_counted(raw.filter(pl.col("held"))))
     count = dict(_counted(raw))
-    lags = _lags(raw, promotions)
+    # What is in quarantine was not made live by any promotion.
+    lags = _lags(raw.join(quarantined, on="doc_id", how="anti"), promotions)
     return {
         source.name: SourceState(
             count.get(source.name, 0),
