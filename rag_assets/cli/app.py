@@ -17,9 +17,9 @@ from rag_assets.errors import RagError
 P = ParamSpec("P")
 
 _PANELS = {
-    "Build": ("init", "refresh", "watch", "versions", "rollback"),
+    "Build": ("init", "refresh", "watch", "versions", "promote", "rollback"),
     "Ask": ("search", "ask", "serve", "mcp"),
-    "Measure": ("evaluate", "drift", "sweep", "evalset"),
+    "Measure": ("evaluate", "drift", "sweep", "evalset", "canary", "instruct-dataset"),
     "Look inside": ("doctor", "explain", "quarantine", "duplicates", "reconcile"),
     "Look after": (
         *("costs", "upkeep", "backup", "restore", "forget", "keys", "audit"),

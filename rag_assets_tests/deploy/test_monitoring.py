@@ -126,7 +126,7 @@ def test_panels_and_alerts_on_a_real_prometheus(
         for path, body in (
             ("search", {"query": f"who pays {number}?"}),
             ("answer", {"question": f"Who answers requests concerning {SUBJECTS[3]} {number}?"}),
-            ("answer", {"question": "Who answers?"}),
+            ("answer", {"question": "Who answers?", "version": 2}),
             ("answer", {"question": f"And {SUBJECTS[3]} {number}?", "stream": True}),
         ):
             request = urllib.request.Request(
