@@ -57,6 +57,10 @@ def refresh(
         bool,
         typer.Option("--accept-quarantine", help="Let what cannot be processed hold nothing."),
     ] = False,
+    accept_stale: Annotated[
+        bool,
+        typer.Option("--accept-stale", help="Let documents go that eval queries expect."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Look at the sources and say what would be done.")
     ] = False,
@@ -74,7 +78,14 @@ def refresh(
     from rag_assets.defs.execute import Refresher, dagster_instance, failure
     from rag_assets.refresh.pipeline import Options
 
-    options = Options(confirm_deletes, full, tuple(source or ()), accept_quarantine, insist=True)
+    options = Options(
+        confirm_deletes,
+        full,
+        tuple(source or ()),
+        accept_quarantine,
+        insist=True,
+        accept_stale=accept_stale,
+    )
     with dagster_instance(settings) as instance, _progress() as progress:
         receipt = Refresher(settings, instance, progress).refresh(options, full=full)
     problem = failure(receipt)

@@ -22,10 +22,11 @@ class BeirSet(Section):
 class Gate(BaseModel):
     """Absolute floors by metric name, and the rules of the comparison with the live version.
 
-    known_items: the share of changed documents that must be found by their own words. abstention:
-    the share of unanswerable queries that must be left unanswered; answered: the share of the
-    others that must not. Both are judged on samples, so a rate is refused only when chance does
-    not explain it.
+    known_items: the share of changed documents that must be found by their own words.
+    expected_documents: the share of what eval queries expect that must not vanish. abstention: the
+    share of unanswerable queries that must be left unanswered; answered: the share of the others
+    that must not. They are judged on samples, so a rate is refused only when chance does not
+    explain it.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
@@ -33,6 +34,7 @@ class Gate(BaseModel):
     max_regression: Fraction = 0.02
     min_queries: Annotated[int, Field(ge=1)] = 20
     known_items: Fraction = 0.8
+    expected_documents: Fraction = 0.95
     abstention: Fraction | None = None
     answered: Fraction | None = None
 
@@ -43,7 +45,7 @@ class Gate(BaseModel):
                 raise ValueError(
                     f"unknown key {name!r}; expected recall@K, hit@K, precision@K, mrr@K, ndcg@K,"
                     " span_recall@K, span_precision@K, span_iou@K, max_regression, min_queries,"
-                    " known_items, abstention or answered"
+                    " known_items, expected_documents, abstention or answered"
                 )
             if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:
                 raise ValueError(f"{name}: expected a number from 0 to 1, found {floor!r}")

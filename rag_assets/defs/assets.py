@@ -35,6 +35,7 @@ class RefreshConfig(dg.Config):
     sources: list[str] = Field(default_factory=list)
     accept_quarantine: bool = False
     insist: bool = False
+    accept_stale: bool = False
 
 
 def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDefinition]:
@@ -85,6 +86,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
             context.log.warning(message)
         rag.receipts.record(context.run.run_id, "held", held)
         rag.receipts.record(context.run.run_id, "accept_quarantine", config.accept_quarantine)
+        rag.receipts.record(context.run.run_id, "accept_stale", config.accept_stale)
         rag.receipts.record(context.run.run_id, "errors", errors)
         return dg.MaterializeResult(
             value=frame,

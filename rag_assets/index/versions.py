@@ -35,6 +35,7 @@ REQUIRED_CHECKS = (
     "retrieval_quality",
     "no_regression",
     "known_items",
+    "expected_documents",
 )
 
 

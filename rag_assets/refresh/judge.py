@@ -12,6 +12,8 @@ from rag_assets.config import Gate
 from rag_assets.evaluation.compare import compare_reports
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet, load_eval_set
 from rag_assets.evaluation.evaluate import AbstainFn, PreparedEncoder, evaluate_version
+from rag_assets.evaluation.expectations import CHECK as EXPECTED
+from rag_assets.evaluation.expectations import judge_expected_documents
 from rag_assets.evaluation.gate import judge_quality, judge_regression
 from rag_assets.evaluation.known_items import ask_probes, judge_known_items, make_probes
 from rag_assets.evaluation.report import EvalReport
@@ -117,12 +119,33 @@ def known_items_since(pipeline: Pipeline, version: int, before: int | None) -> C
     return judge_known_items(results, pipeline.config.evaluation.gate.known_items)
 
 
+def expected_documents(pipeline: Pipeline, version: int) -> CheckOutcome:
+    """Are the documents that eval queries expect of the live version still there?"""
+    pointer = pipeline.versions.pointer()
+    if pointer is None or pointer.version == version:
+        why = "there is no live version" if pointer is None else "it is the live version itself"
+        return CheckOutcome(EXPECTED, True, f"nothing to compare with: {why}")
+    return judge_expected_documents(
+        eval_sets(pipeline, pointer.version),
+        _content_hashes(pipeline, pointer.version),
+        _content_hashes(pipeline, version),
+        pipeline.config.evaluation.gate,
+    )
+
+
 def changed_since(pipeline: Pipeline, version: int, before: int | None) -> list[str]:
     """Documents that a version holds and an earlier one does not, or made differently."""
     states = read_held(pipeline.versions, before)[1]
     with closing(PassageStore.open(pipeline.versions.directory(version))) as passages:
         now = passages.document_states()
     return now.join(states, on=["doc_id", "state"], how="anti")["doc_id"].to_list()
+
+
+def _content_hashes(pipeline: Pipeline, version: int) -> dict[str, str]:
+    """Of every document that a version holds."""
+    with closing(PassageStore.open(pipeline.versions.directory(version))) as passages:
+        states = passages.document_states()
+    return dict(states.select("doc_id", "content_hash").iter_rows())
 
 
 def live_summary(pipeline: Pipeline) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rag_assets.errors import RagError
+from rag_assets.evaluation.expectations import CHECK as EXPECTED
 from rag_assets.index.base import CheckOutcome, Manifest
 from rag_assets.index.checks import check_integrity, differences
 from rag_assets.refresh import judge
@@ -65,7 +66,7 @@ def _retrieval_outcomes(
 ) -> list[CheckOutcome]:
     verdict = pipeline.versions.verdict(damaged.version)
     same = (made.model, made.chunk_ids_digest) == (damaged.model, damaged.chunk_ids_digest)
-    names = ("retrieval_quality", "no_regression", "known_items")
+    names = ("retrieval_quality", "no_regression", "known_items", EXPECTED)
     if same and all(name in verdict for name in names):
         return [
             CheckOutcome(
@@ -83,4 +84,5 @@ def _retrieval_outcomes(
         judge.quality(pipeline, made.version),
         CheckOutcome("no_regression", True, "the version before it is damaged"),
         judge.known_items_since(pipeline, made.version, None),
+        CheckOutcome(EXPECTED, True, "the version before it is damaged"),
     ]

@@ -4,7 +4,7 @@ import json
 
 from typer.testing import CliRunner
 
-from rag_assets.cli import evaluation_commands  # noqa: F401
+from rag_assets.cli import evaluation_commands, refresh_commands  # noqa: F401
 from rag_assets.cli.app import app
 from rag_assets.refresh import evidence
 from rag_assets.refresh.drift import FINDINGS, find_drift
@@ -59,3 +59,33 @@ def test_two_versions_are_compared_with_what_is_kept_and_drift_is_found(small: S
     broken = find_drift(pipeline, 99, "stale_expectations")
     assert not broken.passed
     assert "index version 99 does not exist" in broken.summary
+
+
+def test_a_fifth_of_what_is_asked_about_does_not_vanish_unless_somebody_says_so(
+    small: SmallBase,
+) -> None:
+    small.fill(20, paragraphs=1)
+    small.ask_about(SUBJECTS, **{"hit@5": 0.1})
+    assert small.refresh()["promoted"]
+    for subject in SUBJECTS[3:19:5]:  # a fifth: not more than the delete guard lets through
+        (small.documents / f"{subject}.md").unlink()
+    receipt = small.refresh()
+    assert (receipt["held"], receipt["promoted"], receipt["live_version"]) == ({}, False, 1)
+    [refused] = [check for check in receipt["gate"]["checks"] if not check["passed"]]
+    assert refused["name"] == "expected_documents"
+    assert refused["summary"].startswith("refused because 4 of 20 queries lost documents")
+    again = small.refresh()  # it stays refused, and what else comes in waits with it
+    assert not again["promoted"]
+
+    config = str(small.path)
+    accepted = CliRunner().invoke(app, ["refresh", "--accept-stale", "--config", config, "--json"])
+    assert accepted.exit_code == 0, accepted.output
+    receipt = json.loads(accepted.stdout)
+    assert receipt["promoted"]
+    [check] = [c for c in receipt["gate"]["checks"] if c["name"] == "expected_documents"]
+    assert check["summary"] == (
+        "accepted by hand: 4 of 20 queries lost documents that they expect; 80% is left, floor 95%,"
+        " p 0.016"
+    )
+    quiet = small.refresh()  # said once is enough: nobody expects them of the live version now
+    assert (quiet["promoted"], quiet["gate"]["passed"]) == (False, True)

@@ -31,6 +31,7 @@ def test_versions_come_with_their_figures(ask: httpx.Client) -> None:
     assert {check["name"] for check in version["checks"]} >= {
         "completeness",
         "index_integrity",
+        "expected_documents",
         "known_items",
         "no_regression",
         "retrieval_quality",
