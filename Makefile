@@ -13,7 +13,7 @@ else
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 endif
 
-BENCHMARKS := parsing scan embedding retrieval serving incremental
+BENCHMARKS := parsing scan embedding retrieval serving incremental gate
 
 .PHONY: demo test test-full dev lint format lock bench clean $(addprefix bench-,$(BENCHMARKS))
 
