@@ -29,7 +29,7 @@ from rag_assets.embedding.base import Batch
 from rag_assets.errors import RagError
 from rag_assets.evaluation.compare import compare_reports
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
-from rag_assets.evaluation.evaluate import PreparedEncoder, evaluate
+from rag_assets.evaluation.evaluate import AT_ONCE, PreparedEncoder, evaluate
 from rag_assets.evaluation.gate import judge_quality, judge_regression
 from rag_assets.evaluation.report import EvalReport, QueryResult
 from rag_assets.index.lexical import terms
@@ -322,7 +322,7 @@ def speed(work: Path) -> None:
     with _measured("embedding 1,000 questions"):
         PreparedEncoder(model, [query.query for query in queries])
     with _measured("1,000 searches of 20,000 chunks, with metrics and intervals"):
-        report = evaluate(version, eval_set, ask)
+        report = evaluate(version, eval_set, ask, at_once=AT_ONCE)
         judge_quality([report], gate)
     with _measured("comparing two versions: the test, and the shadow comparison"):
         judge_regression([report], [report], gate)

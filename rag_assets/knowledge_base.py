@@ -222,7 +222,7 @@ class KnowledgeBase:
     def _found(self, question: str, options: SearchOptions) -> SearchResult:
         """More passages than are wanted, so that near copies can be left out."""
         more = SearchOptions(**options)
-        more["k"] = min(_SPARE * self._wanted(options), MAX_K)
+        more["k"] = passages_for_answer(self._wanted(options))
         return self.search(question, **more)
 
     async def _afound(
@@ -345,6 +345,11 @@ class KnowledgeBase:
         from rag_assets.answering.models import open_models
 
         return Condenser(self.config.llm, open_models(self.config.llm, purse=self.purse)[0])
+
+
+def passages_for_answer(k: int) -> int:
+    """How many passages are searched for an answer that uses k: near copies are left out."""
+    return min(_SPARE * k, MAX_K)
 
 
 def search(query: str, **options: object) -> SearchResult:

@@ -160,20 +160,23 @@ def calibration_error(scores: np.ndarray, right: np.ndarray) -> float:
     return float(total)
 
 
-def path_of(storage: File) -> Path:
-    """Where the calibration of a knowledge base is."""
-    return Path(storage) / "index" / "calibration.json"
+def path_of(storage: File, version: int | None = None) -> Path:
+    """Where the calibration of a knowledge base is; or of a version that may never be live."""
+    index = Path(storage) / "index"
+    if version is None:
+        return index / "calibration.json"
+    return index / "reports" / f"{version:06d}-calibration.json"
 
 
-def save(storage: File, learnt: Learnt) -> None:
+def save(storage: File, learnt: Learnt, version: int | None = None) -> None:
     """Replace what was learnt before."""
-    write_atomically(path_of(storage), json.dumps(asdict(learnt), indent=1).encode())
+    write_atomically(path_of(storage, version), json.dumps(asdict(learnt), indent=1).encode())
 
 
-def load(storage: File) -> Learnt | None:
+def load(storage: File, version: int | None = None) -> Learnt | None:
     """What was learnt, or None: never, or by software that meant something else by it."""
     try:
-        row = json.loads(path_of(storage).read_bytes())
+        row = json.loads(path_of(storage, version).read_bytes())
         learnt = Learnt(**{**row, "calibration": Calibration(**row["calibration"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None

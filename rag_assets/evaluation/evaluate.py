@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -27,10 +28,22 @@ SearchFn = Callable[[EvalQuery, int], Sequence[Hit]]
 AbstainFn = Callable[[EvalQuery, Sequence[Hit]], bool]
 """Whether an answerer says nothing, given the best passages of a query."""
 
+
+@dataclass(frozen=True, slots=True)
+class AskedAnswerer:
+    """An answerer that is asked as well, about a sample. passages: how many it is given."""
+
+    abstains: AbstainFn
+    passages: int
+
+
+AT_ONCE = 2
+"""Queries of a large set that are searched beside each other: half of a search is not Python."""
+
 _SPANS = 10  # passages whose spans are kept
-_CONTEXT = 15  # passages that the answerer is given; it leaves out near copies
 _ASKED = 40  # queries the answerer is asked: this many unanswerable ones, and as many others
 _CHUNKS_A_DOCUMENT = 3  # passages fetched at first for each document wanted
+_TIMED = 200  # queries that are asked one at a time; their times are the latency
 _DEEPEST = 400  # passages; a document that needs more than this counts as not found
 
 
@@ -59,24 +72,35 @@ def evaluate(
     eval_set: EvalSet,
     search_fn: SearchFn,
     metrics: Sequence[str] = REPORTED,
-    abstains: AbstainFn | None = None,
+    answerer: AskedAnswerer | None = None,
+    at_once: int = 1,
 ) -> EvalReport:
     """Ask every query of the set; metrics rank documents by their best chunk.
 
     A query that raises scores 0 and carries the reason. Documents that the version
     no longer holds are not expected of it; a query left with none is stale.
-    abstains: asked about a sample, half of it unanswerable queries where the set has them.
+    answerer: asked about a sample, half of it unanswerable queries where the set has them.
+    at_once: how many of the queries after the first 200 may be asked at the same time; those
+    have no latency. `search_fn` and `answerer` are then called from several threads.
     """
-    asked = _sampled(eval_set) if abstains else frozenset()
+    asked = _sampled(eval_set) if answerer else frozenset()
     run = _Run(
         frozenset(version.document_ids()),
         PassageFinder(version),
         max(parse_metric(name)[1] for name in metrics if not is_span_metric(name)),
         search_fn,
     )
-    results = [
-        run.ask(query, abstains if query.id in asked else None) for query in eval_set.queries
-    ]
+
+    def ask(query: EvalQuery) -> QueryResult:
+        return run.ask(query, answerer if query.id in asked else None)
+
+    results = [ask(query) for query in eval_set.queries[:_TIMED]]
+    others = eval_set.queries[_TIMED:]
+    if at_once > 1 and others:
+        with ThreadPoolExecutor(at_once) as pool:
+            results += [replace(result, milliseconds=None) for result in pool.map(ask, others)]
+    else:
+        results += map(ask, others)
     return EvalReport(
         version.manifest.version,
         eval_set.name,
@@ -92,7 +116,7 @@ def evaluate_version(
     encoder: Encoder,
     retrieval: RetrievalConfig,
     gate: Gate | None = None,
-    abstains: AbstainFn | None = None,
+    answerer: AskedAnswerer | None = None,
     aids: Aids | None = None,
     trust: Mapping[str, float] = MappingProxyType({}),
 ) -> EvalReport:
@@ -112,7 +136,7 @@ def evaluate_version(
         return search(version, prepared, request, aids)
 
     metrics = tuple(dict.fromkeys((*REPORTED, *floors)))
-    return evaluate(version, eval_set, search_fn, metrics, abstains)
+    return evaluate(version, eval_set, search_fn, metrics, answerer, AT_ONCE)
 
 
 def _sampled(eval_set: EvalSet) -> frozenset[str]:
@@ -133,7 +157,7 @@ class _Run:
     depth: int
     search_fn: SearchFn
 
-    def ask(self, query: EvalQuery, abstains: AbstainFn | None) -> QueryResult:
+    def ask(self, query: EvalQuery, answerer: AskedAnswerer | None) -> QueryResult:
         """One query's result, whatever happens."""
         relevant = {
             doc_id: grade for doc_id, grade in query.relevant.items() if doc_id in self.held
@@ -150,7 +174,7 @@ class _Run:
                 wanted = min(wanted * 4, _DEEPEST)
                 hits = self.search_fn(query, wanted)
                 best = _documents(hits, self.depth)
-            abstained = None if abstains is None else abstains(query, hits[:_CONTEXT])
+            abstained = None if answerer is None else self._abstained(query, answerer)
         except Exception as error:  # noqa: BLE001 - whatever a search raises is a query it failed
             milliseconds = (time.perf_counter() - start) * 1000
             return QueryResult(
@@ -168,6 +192,10 @@ class _Run:
             lost=lost,
             abstained=abstained,
         )
+
+    def _abstained(self, query: EvalQuery, answerer: AskedAnswerer) -> bool:
+        """Asked with a search of its own: what stands where depends on how many are wanted."""
+        return answerer.abstains(query, self.search_fn(query, answerer.passages))
 
 
 def _reason(error: Exception) -> str:

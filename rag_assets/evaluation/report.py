@@ -24,7 +24,8 @@ class QueryResult:
 
     relevant: the expected documents that the version holds. ranking: documents, best first, by
     their best chunk. scores: of each document in `ranking`. missing: expected documents that the
-    version does not hold. error: why the search failed; such a query scores 0.
+    version does not hold. error: why the search failed; such a query scores 0. milliseconds: None
+    where others were asked at the same time.
     retrieved: the spans of the passages found, best first. expected: where the query's passages
     stand in this version; lost: those that no expected document holds. abstained: whether the
     built-in answerer found nothing to say; None where it was not asked.
@@ -34,7 +35,7 @@ class QueryResult:
     relevant: Mapping[str, int]
     ranking: tuple[str, ...]
     scores: tuple[float, ...]
-    milliseconds: float
+    milliseconds: float | None
     missing: tuple[str, ...] = ()
     error: str | None = None
     retrieved: tuple[Span, ...] = ()
@@ -142,8 +143,8 @@ class EvalReport:
         return intervals
 
     def latency(self, percentile: float) -> float:
-        """Milliseconds a search took, without embedding the query."""
-        times = [result.milliseconds for result in self.results]
+        """Milliseconds that a search took on its own, without embedding the query."""
+        times = [r.milliseconds for r in self.results if r.milliseconds is not None]
         return float(np.percentile(times, percentile)) if times else float("nan")
 
     def worst(self, metric: str, count: int = 10) -> list[QueryResult]:

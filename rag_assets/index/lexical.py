@@ -197,7 +197,7 @@ class LexicalIndex:
         addresses = [address for _, address in hits]
         keys = self._searcher.fast_field_values("key", addresses)
         return [
-            names.get(int(key or 0)) or self._id(address)
+            (key and names.get(int(key))) or self._id(address)
             for key, address in zip(keys, addresses, strict=True)
         ]
 

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -247,7 +248,7 @@ def _passage(row: tuple) -> Passage:
         source=row[2],
         uri=row[3],
         title=row[4] or "",
-        heading=tuple(json.loads(row[5])),
+        heading=_texts(row[5]),
         start=row[6],
         end=row[7],
         page=row[8],
@@ -256,12 +257,18 @@ def _passage(row: tuple) -> Passage:
         ordinal=row[11],
         category=row[12],
         language=row[13],
-        metadata=json.loads(row[14] or "{}"),
-        acl=tuple(json.loads(row[15] or "[]")),
+        metadata=json.loads(row[14]) if row[14] else {},
+        acl=_texts(row[15]),
         modified_at=_time(row[16]),
         valid_from=_time(row[17]),
         valid_until=_time(row[18]),
     )
+
+
+@lru_cache(maxsize=4096)
+def _texts(stored: str | None) -> tuple[str, ...]:
+    """A JSON list of texts; groups and headings are the same in many rows."""
+    return tuple(json.loads(stored)) if stored else ()
 
 
 def _time(text: str | None) -> datetime | None:

@@ -66,7 +66,8 @@ def _reports(pipeline: Pipeline, before: datetime) -> int:
     count = 0
     for path in (pipeline.versions.root / "reports").glob("*.json"):
         written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        if path.stem.isdigit() and int(path.stem) not in kept and written < before:
+        number = path.stem.partition("-")[0]
+        if number.isdigit() and int(number) not in kept and written < before:
             path.unlink(missing_ok=True)
             count += 1
     return count

@@ -14,7 +14,7 @@ from rag_assets.evaluation.eval_set import EvalQuery
 from rag_assets.index.versions import write_atomically
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.records import digest_of
-from rag_assets.refresh.judge import eval_sets
+from rag_assets.refresh.eval_sets import eval_sets
 from rag_assets.refresh.pipeline import Pipeline
 
 

@@ -1,4 +1,7 @@
-"""When and on what confidence is learnt: at a promotion, on a sample of the eval sets.
+"""When and on what confidence is learnt: for a version, on a sample of the eval sets.
+
+It holds from the version's promotion on. Where the gate asks whether answers abstain, it is learnt
+before and kept with the version's evidence.
 
 A calibration is kept while the eval sets, the embedding model and the search settings are the same
 and the index has about the size it was learnt on, so that a refresh of little does not pay for it.
@@ -6,8 +9,6 @@ and the index has about the size it was learnt on, so that a refresh of little d
 
 import logging
 from collections.abc import Iterator, Sequence
-
-import numpy as np
 
 from rag_assets.answering.answer import Answerer
 from rag_assets.answering.calibration import Learnt, Sample, learn, load, save
@@ -18,7 +19,7 @@ from rag_assets.errors import RagError
 from rag_assets.evaluation.eval_set import EvalQuery
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.records import digest_of
-from rag_assets.refresh.judge import eval_sets
+from rag_assets.refresh.eval_sets import eval_sets
 from rag_assets.refresh.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,18 @@ def calibrate_if_due(pipeline: Pipeline, version: int) -> Learnt | None:
 
 
 def calibrate(pipeline: Pipeline, version: int, *, anew: bool = False) -> Learnt | None:
-    """What holds for a version; learnt now where it has to be, or `anew`."""
+    """What holds for a version from now on; learnt now where it has to be, or `anew`."""
+    learnt = calibration_for(pipeline, version, anew=anew)
+    if learnt is not None and learnt != load(pipeline.storage):
+        save(pipeline.storage, learnt)
+    return learnt
+
+
+def calibration_for(pipeline: Pipeline, version: int, *, anew: bool = False) -> Learnt | None:
+    """What will hold for a version once it is live; None where there is too little to learn from.
+
+    It is kept with the version's evidence, where no answer sees it.
+    """
     sets = eval_sets(pipeline, version)
     queries = [query for one in sets for query in one.queries]
     if sum(query.answerable for query in queries) < _FEWEST:
@@ -49,16 +61,16 @@ def calibrate(pipeline: Pipeline, version: int, *, anew: bool = False) -> Learnt
     manifest = pipeline.versions.manifest(version)
     recipe = recipe_of(pipeline.config, manifest.model)
     key = digest_of(recipe, *(one.content_hash for one in sets))
-    before = load(pipeline.storage)
-    if before and before.key == key and before.fits(recipe, manifest.chunks) and not anew:
-        return before
+    for before in (load(pipeline.storage), load(pipeline.storage, version)):
+        if before and before.key == key and before.fits(recipe, manifest.chunks) and not anew:
+            return before
     with KnowledgeBase(pipeline.config) as knowledge:
-        samples = list(_samples(knowledge, version, _sampled(queries), pipeline.encoder().encode))
+        samples = list(_samples(knowledge, version, _sampled(queries), pipeline.sentences.encode))
     calibration = learn(samples)
     if calibration is None:
         return None
     learnt = Learnt(calibration, key, recipe, version, manifest.chunks)
-    save(pipeline.storage, learnt)
+    save(pipeline.storage, learnt, version)
     return learnt
 
 
@@ -74,7 +86,7 @@ def _samples(
     knowledge: KnowledgeBase, version: int, queries: Sequence[EvalQuery], encode: Encode
 ) -> Iterator[Sample]:
     """Answers of the built-in model, which costs nothing."""
-    answerer = Answerer(LlmConfig(), _Remembering(encode).encode)
+    answerer = Answerer(LlmConfig(), encode)
     k = knowledge.config.retrieval.k
     for query in queries:
         found = knowledge.search(query.query, _DEEPER * k, groups=query.groups, version=version)
@@ -87,18 +99,3 @@ def _samples(
             cited = answer.citations[0].doc_id if answer.citations else None
             right = known and cited in query.relevant
             yield Sample(query.id + query.query, answer.signals, right, known, made)
-
-
-class _Remembering:
-    """An encoder that encodes no sentence twice; both variants of a query share most of theirs."""
-
-    def __init__(self, encode: Encode) -> None:
-        self._encode = encode
-        self._vectors: dict[str, np.ndarray] = {}
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 (n, dim), L2-normalised."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
-        if new:
-            self._vectors |= dict(zip(new, self._encode(new), strict=True))
-        return np.stack([self._vectors[text] for text in texts])

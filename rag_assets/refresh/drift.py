@@ -15,7 +15,8 @@ from rag_assets.index.build import MANIFEST_TABLE
 from rag_assets.index.live import LiveIndex
 from rag_assets.index.passages import PassageStore
 from rag_assets.records import digest_of
-from rag_assets.refresh.judge import changed_since, eval_sets, make_report
+from rag_assets.refresh.eval_sets import eval_sets
+from rag_assets.refresh.judge import changed_since, make_report
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets.retrieval.base import SearchRequest
 from rag_assets.retrieval.search import search

@@ -98,7 +98,7 @@ def _rows(report: EvalReport) -> dict[str, Any]:
                 "relevant": dict(result.relevant),
                 "ranking": list(result.ranking),
                 "scores": [round(score, 6) for score in result.scores],
-                "milliseconds": round(result.milliseconds, 3),
+                "milliseconds": result.milliseconds and round(result.milliseconds, 3),
                 "missing": list(result.missing),
                 "error": result.error,
                 "retrieved": [list(span) for span in result.retrieved],

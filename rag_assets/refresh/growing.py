@@ -18,7 +18,7 @@ from rag_assets.index.base import Passage
 from rag_assets.index.live import LiveIndex
 from rag_assets.index.passages import PassageStore
 from rag_assets.records import digest_of
-from rag_assets.refresh.judge import eval_sets
+from rag_assets.refresh.eval_sets import eval_sets
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets.retrieval.base import SearchRequest
 from rag_assets.retrieval.search import search

@@ -2,16 +2,23 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 from rag_assets.answering.answer import Answerer
+from rag_assets.answering.confidence import UNCALIBRATED
 from rag_assets.answering.extractive import Encode
 from rag_assets.answering.models import EXTRACTIVE
 from rag_assets.answering.search_aids import open_aids
 from rag_assets.config import Gate
 from rag_assets.evaluation.compare import compare_reports
-from rag_assets.evaluation.eval_set import EvalQuery, EvalSet, load_eval_set
-from rag_assets.evaluation.evaluate import AbstainFn, PreparedEncoder, evaluate_version
+from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
+from rag_assets.evaluation.evaluate import (
+    AbstainFn,
+    AskedAnswerer,
+    PreparedEncoder,
+    evaluate_version,
+)
 from rag_assets.evaluation.expectations import CHECK as EXPECTED
 from rag_assets.evaluation.expectations import judge_expected_documents
 from rag_assets.evaluation.gate import judge_quality, judge_regression
@@ -22,8 +29,11 @@ from rag_assets.index.base import CheckOutcome
 from rag_assets.index.build import LAYOUT, read_held
 from rag_assets.index.live import LiveIndex
 from rag_assets.index.passages import PassageStore
+from rag_assets.knowledge_base import passages_for_answer
 from rag_assets.records import digest_of
 from rag_assets.refresh import evidence
+from rag_assets.refresh.calibrating import calibration_for
+from rag_assets.refresh.eval_sets import eval_sets
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets.retrieval.base import Hit, SearchRequest
 from rag_assets.retrieval.search import search
@@ -183,16 +193,17 @@ def comparison(
 def _evaluated(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> list[EvalReport]:
     encoder, config = pipeline.encoder(), pipeline.config
     gate = config.evaluation.gate
-    abstains = None
+    answerer = None
     if _asks_the_answerer(gate):
-        abstains = _abstains(pipeline, encoder.encode, version)
+        abstains = _abstains(pipeline, pipeline.sentences.encode, version)
+        answerer = AskedAnswerer(abstains, passages_for_answer(config.retrieval.k))
     trust, aids = _trust(pipeline), open_aids(pipeline.config)
     live = LiveIndex(pipeline.storage)
     try:
         with live.read(version) as opened:
             return [
                 evaluate_version(
-                    opened, one, encoder, config.retrieval, gate, abstains, aids, trust
+                    opened, one, encoder, config.retrieval, gate, answerer, aids, trust
                 )
                 for one in sets
             ]
@@ -222,27 +233,21 @@ def _live_reports(
 
 
 def _abstains(pipeline: Pipeline, encode: Encode, version: int) -> AbstainFn:
-    """Does the built-in answerer, which needs no network and costs nothing, say nothing?"""
+    """Does `KnowledgeBase.answer` say nothing, once this version is live?
+
+    Asked of the built-in answerer, which needs no network and costs nothing, with the threshold
+    that is learnt for the version.
+    """
     built_in = pipeline.config.llm.model_copy(update={"model": EXTRACTIVE, "fallbacks": []})
     answerer = Answerer(built_in, encode, _trust(pipeline))
     limit = pipeline.config.retrieval.k
+    learnt = calibration_for(pipeline, version)
+    calibration = learnt.calibration if learnt else UNCALIBRATED
 
     def abstains(query: EvalQuery, hits: Sequence[Hit]) -> bool:
-        return answerer.answer(query.query, hits, version, limit).abstained
+        return answerer.answer(query.query, hits, version, limit, calibration).abstained
 
     return abstains
-
-
-def eval_sets(pipeline: Pipeline, version: int) -> list[EvalSet]:
-    """The configured sets, read with the documents that a version holds."""
-    pipeline.versions.manifest(version)  # says which versions there are when this one is not
-    sources = [source.name for source in pipeline.config.sources]
-    with closing(PassageStore.open(pipeline.versions.directory(version))) as passages:
-        doc_ids = passages.document_ids()
-    return [
-        load_eval_set(entry.path, entry.format, sources, doc_ids)
-        for entry in pipeline.config.evaluation.eval_sets
-    ]
 
 
 def _key(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> str:
@@ -250,6 +255,9 @@ def _key(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> str:
     settings = pipeline.config.retrieval.model_dump_json()
     asks = _asks_the_answerer(gate)
     functions = (evaluate_version, Answerer.answer) if asks else (evaluate_version,)
-    how = recipe(*functions, parameters=[settings, _trust(pipeline), sorted(gate.floors), asks])
+    learnt = calibration_for(pipeline, version) if asks else None
+    threshold = asdict(learnt.calibration) if learnt else None
+    parameters = [settings, _trust(pipeline), sorted(gate.floors), asks, threshold]
+    how = recipe(*functions, parameters=parameters)
     manifest = pipeline.versions.manifest_digest(version)
     return digest_of(how, manifest, *(s.content_hash for s in sets))

@@ -39,6 +39,7 @@ from rag_assets.embedding import (
 from rag_assets.embedding.base import Encoder
 from rag_assets.embedding.embed import EmbeddingProgress
 from rag_assets.embedding.embeddings import Embedded, embed_chunks
+from rag_assets.embedding.remembering import Remembering
 from rag_assets.errors import Busy, ConfigError, RagError, StorageError
 from rag_assets.incremental import Reuse
 from rag_assets.index.build import MANIFEST_TABLE
@@ -192,6 +193,11 @@ class Pipeline:
     def encoder(self) -> Encoder:
         """The embedding model, loaded once a process; what a service takes is in the ledger."""
         return self._accounted(None, self._asked)
+
+    @cached_property
+    def sentences(self) -> Remembering:
+        """Vectors of what answers are made of: mostly the same sentences for every version."""
+        return Remembering(self.encoder().encode)
 
     @cached_property
     def _breakers(self) -> Breakers:

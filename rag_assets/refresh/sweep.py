@@ -76,6 +76,12 @@ class Trial:
     embedded: int
     seconds: float
 
+    @property
+    def latency(self) -> float:
+        """Median milliseconds of a search."""
+        times = [r.milliseconds for r in self.results if r.milliseconds is not None]
+        return float(np.median(times))
+
     def values(self, metric: str, half: str) -> dict[str, float]:
         """The metric by query of one half."""
         return {
@@ -237,7 +243,7 @@ def _row(trial: Trial, baseline: Trial, metric: str) -> dict[str, Any]:
         "tuning": float(np.mean(values)),
         "ci95": [float(low), float(high)],
         "gain": _gain(trial, baseline, metric, "tuning"),
-        "latency_ms_p50": float(np.median([r.milliseconds for r in trial.results])),
+        "latency_ms_p50": trial.latency,
         "chunks": trial.chunks,
         "embedded": trial.embedded,
         "seconds": round(trial.seconds, 2),

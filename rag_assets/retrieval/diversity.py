@@ -52,16 +52,18 @@ def _collapsed(
     cosine: float,
 ) -> list[Shown]:
     matrix = np.stack([vectors[place] for place in ranked])
-    same = serial_products(matrix, matrix) >= cosine
-    shown: list[tuple[int, Shown]] = []
+    same: np.ndarray = np.tril(serial_products(matrix, matrix) >= cosine, -1)
+    resembling = np.any(same, axis=1)  # few do: the others need no look at those before them
+    shown: dict[int, Shown] = {}
     for rank, place in enumerate(ranked):
-        for other, item in shown:
-            if same[rank, other] and documents[item.place] != documents[place]:
-                item.also.append(place)
+        earlier = np.flatnonzero(same[rank]).tolist() if resembling[rank] else ()
+        for other in earlier:
+            if other in shown and documents[ranked[other]] != documents[place]:
+                shown[other].also.append(place)
                 break
         else:
-            shown.append((rank, Shown(place)))
-    return [item for _, item in shown]
+            shown[rank] = Shown(place)
+    return list(shown.values())
 
 
 def _spread(shown: Sequence[Shown], documents: Mapping[int, int], per_document: int) -> list[Shown]:

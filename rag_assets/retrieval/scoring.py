@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 
 import numpy as np
 
@@ -176,7 +177,7 @@ def _freshness(passage: Passage, now: datetime, half_life: float) -> float:
 
 
 def _aligned(ids: Sequence[str], values: Mapping[str, float], missing: float) -> np.ndarray:
-    return np.array([values.get(chunk_id, missing) for chunk_id in ids], np.float64)
+    return np.fromiter(map(values.get, ids, repeat(missing)), np.float64, len(ids))
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,9 @@
 import json
 
+from rag_assets.answering.calibration import load
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.refresh.calibrating import calibrate_if_due
+from rag_assets.refresh.judge import make_report
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets_tests.conftest import SUBJECTS, SmallBase
 
@@ -39,3 +41,44 @@ def test_confidence_is_learnt_at_a_promotion_and_kept_while_it_holds(small: Smal
         small.refresh()
         assert calibrate_if_due(pipeline, 3) == learnt
         assert knowledge.answer(QUESTION).calibrated
+
+
+def test_the_gate_asks_the_answerer_that_users_will_get(small: SmallBase) -> None:
+    count = 20
+    small.fill(count, paragraphs=1)
+    small.ask_about(SUBJECTS[:count], answered=0.9, abstention=0.1)
+    rows = (small.root / "questions.jsonl").read_text()
+    # Words that stand in every document: the plain rule answers, what was learnt does not.
+    things = ("zeppelins", "saxophones", "volcanoes", "comets", "fossils", "sonnets", "glaciers")
+    unknown = [
+        json.dumps(
+            {"id": f"u{n}", "query": f"Who answers requests concerning {thing}?", "relevant": []}
+        )
+        for n, thing in enumerate(things)
+    ]
+    (small.root / "questions.jsonl").write_text("\n".join([rows, *unknown]))
+    assert small.refresh()["promoted"]
+    [report] = make_report(Pipeline(small.configure()), 1)
+    with KnowledgeBase(small.configure()) as knowledge:
+        answers = {r.query.id: knowledge.answer(r.query.query) for r in report.results}
+    assert all(answer.calibrated for answer in answers.values())
+    assert {r.query.id: r.abstained for r in report.results} == {
+        name: answer.abstained for name, answer in answers.items()
+    }
+    assert any(answer.confidence > 0 and answer.abstained for answer in answers.values())
+
+
+def test_a_version_that_is_not_promoted_changes_no_answer(small: SmallBase) -> None:
+    small.fill(20, paragraphs=1)
+    small.ask_about(SUBJECTS, **{"hit@1": 0.1}, answered=0.1)
+    assert small.refresh()["promoted"]
+    before = load(small.configure().storage)
+    assert before is not None
+    small.ask_about(SUBJECTS[:19], **{"hit@1": 1.0}, answered=0.1)  # other queries: learnt anew
+    for subject in SUBJECTS[:6]:
+        small.write(f"{subject}.md", "# Moved\n\nThis page has moved and holds nothing more.\n")
+    assert not small.refresh()["promoted"]
+    own = load(small.configure().storage, 2)
+    assert own is not None
+    assert own.key != before.key
+    assert load(small.configure().storage) == before

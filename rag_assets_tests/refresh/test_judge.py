@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
 from typer.testing import CliRunner
 
 from rag_assets.cli import evaluation_commands, refresh_commands  # noqa: F401
 from rag_assets.cli.app import app
+from rag_assets.evaluation import evaluate
+from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.refresh import evidence
 from rag_assets.refresh.drift import FINDINGS, find_drift
 from rag_assets.refresh.judge import make_report
@@ -89,3 +92,24 @@ def test_a_fifth_of_what_is_asked_about_does_not_vanish_unless_somebody_says_so(
     )
     quiet = small.refresh()  # said once is enough: nobody expects them of the live version now
     assert (quiet["promoted"], quiet["gate"]["passed"]) == (False, True)
+
+
+def test_the_gate_sees_what_users_get_however_many_it_asks_at_once(
+    small: SmallBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "_TIMED", 5)
+    small.fill(12)
+    small.ask_about(list(SUBJECTS), **{"hit@5": 0.1})
+    assert small.refresh()["promoted"]
+    config = small.configure()
+    [report] = make_report(Pipeline(config), 1)
+    times = [result.milliseconds for result in report.results]
+    assert [time is None for time in times] == [False] * 5 + [True] * 15
+    assert report.latency(50) > 0
+    assert [result.query.id for result in report.results] == SUBJECTS
+    with KnowledgeBase(config) as knowledge:
+        for result in report.results:
+            hits = knowledge.search(result.query.query, 30)
+            ranked = list(dict.fromkeys(hit.doc_id for hit in hits))[:10]
+            assert list(result.ranking) == ranked
+            assert result.scores[0] == pytest.approx(hits[0].score, abs=1e-6)
