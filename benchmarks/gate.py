@@ -40,16 +40,20 @@ from rag_assets.retrieval.base import Hit
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 20_261_126
+PARTS = ["simulate", "trials", "speed"]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="+", choices=["simulate", "trials", "speed"])
+    parser.add_argument("parts", nargs="*", help=f"Of {', '.join(PARTS)}; default: all.")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "gate")
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--only", default="", help="Trials whose name holds these words.")
     given = parser.parse_args()
+    given.parts = given.parts or PARTS
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"{', '.join(sorted(unknown))}: expected any of {', '.join(PARTS)}")
     if "simulate" in given.parts:
         simulate(given.pairs)
     if "trials" in given.parts:
@@ -156,7 +160,7 @@ def trials(work: Path, only: str = "") -> None:
     for name, (prepare, around, options) in TRIALS.items():
         if only not in name:
             continue
-        copy = Handbook(work / name.replace(" ", "-").replace("%", "")[:40])
+        copy = Handbook(work / name.replace(" ", "-").replace("%", "").replace(",", "")[:40])
         shutil.copytree(clean.root, copy.root)
         prepare(copy)
         with around():
@@ -201,14 +205,19 @@ def _tiny_chunks(base: Handbook) -> None:
     base.settings["chunking"] = {"default": {"strategy": "text", "size": 8, "overlap": 0}}
 
 
-def _remove_a_fifth(base: Handbook) -> None:
-    files = sorted(p for p in (base.root / "handbook").rglob("*") if p.is_file())
-    rng = np.random.default_rng(SEED)
-    for place in rng.choice(len(files), round(0.25 * len(files)), replace=False):
-        files[place].unlink()
+def _removing(share: float) -> Spoil:
+    """That share of the documents, at random."""
+
+    def remove(base: Handbook) -> None:
+        files = sorted(p for p in (base.root / "handbook").rglob("*") if p.is_file())
+        rng = np.random.default_rng(SEED)
+        for place in rng.choice(len(files), round(share * len(files)), replace=False):
+            files[place].unlink()
+
+    return remove
 
 
-def _empty_a_fifth(base: Handbook) -> None:
+def _empty_two_fifths(base: Handbook) -> None:
     rng = np.random.default_rng(SEED)
     documents = base.documents
     for place in rng.choice(len(documents), round(0.4 * len(documents)), replace=False):
@@ -288,9 +297,17 @@ TRIALS: dict[str, tuple[Spoil, Any, dict[str, Any]]] = {
     "chunks of 240 tokens instead of 256": (_other_sizes, _as_it_is, {}),
     "a chunker that cuts every 8 tokens": (_tiny_chunks, _as_it_is, {}),
     "a model whose vectors mean nothing": (lambda base: None, _bad_model, {}),
-    "a quarter of the documents vanishes": (_remove_a_fifth, _as_it_is, {}),
+    "20 % of the documents deleted at random": (_removing(0.2), _as_it_is, {}),
+    "a quarter of them": (_removing(0.25), _as_it_is, {}),
+    "the same, confirmed": (_removing(0.25), _as_it_is, {"confirm_deletes": True}),
+    "the same, confirmed and accepted": (
+        _removing(0.25),
+        _as_it_is,
+        {"confirm_deletes": True, "accept_stale": True},
+    ),
+    "two documents deleted": (_removing(2 / 80), _as_it_is, {}),
     "20 % of the chunks lost on the way": (_review_notes, _lossy_build, {}),
-    "40 % of the pages emptied": (_empty_a_fifth, _as_it_is, {}),
+    "40 % of the pages emptied": (_empty_two_fifths, _as_it_is, {}),
     "a poisoned source of 180 documents": (_poison, _as_it_is, {}),
 }
 
