@@ -25,6 +25,18 @@ class _Given(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
 
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties]}
+
+
+_SOME_TEXT = {"type": "string", "pattern": r"\S"}
+_TEXT_PART = _object(type={"const": "text"}, text=_SOME_TEXT)
+_QUESTION = _object(
+    role={"const": "user"},
+    content={"anyOf": [_SOME_TEXT, {"type": "array", "contains": _TEXT_PART}]},
+)
+
+
 class Part(_Given):
     """A part of a message; only text can be asked about."""
 
@@ -64,7 +76,15 @@ class ChatBody(_Given):
     """POST /v1/chat/completions. `model` is the name of a knowledge base."""
 
     model: Annotated[str, Field(max_length=200)] | None = None
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
+    messages: Annotated[
+        list[ChatMessage],
+        Field(
+            min_length=1,
+            max_length=1000,
+            description="The last one of the user that has some text is the question.",
+            json_schema_extra={"contains": _QUESTION},
+        ),
+    ]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     rag: RagOptions | None = None
@@ -75,33 +95,30 @@ class ChatBody(_Given):
         return self.messages[-1].plain.lstrip().startswith(TASK)
 
     def history(self) -> list[dict[str, str]]:
-        """What the user and the assistant said before the last message."""
+        """What the user and the assistant said before the question."""
         return [
             {"role": message.role, "content": message.plain[:MAX_TURN]}
-            for message in self.messages[:-1]
+            for message in self.messages[: self._asked()]
             if message.role in ("user", "assistant")
         ]
 
     def question(self) -> str:
-        """The last message. Raises: Refused (422) when it is not a question to answer."""
-        last = self.messages[-1]
-        text = last.plain.strip()
-        param = f"messages.{len(self.messages) - 1}"
-        if last.role != "user":
-            raise Refused(
-                422,
-                f"{param}: expected the last message to be the user's, found {last.role}",
-                param=param,
-            )
-        if not text:
-            raise Refused(422, f"{param}: the last message has no text to answer", param=param)
+        """The text of the question. Raises: Refused (422) when there is none to answer."""
+        place = self._asked()
+        text, param = self.messages[place].plain.strip(), f"messages.{place}"
         if len(text) > MAX_QUESTION:
-            raise Refused(
-                422,
-                f"{param}: expected at most {MAX_QUESTION} characters, found {len(text)}",
-                param=param,
-            )
+            message = f"{param}: expected at most {MAX_QUESTION} characters, found {len(text)}"
+            raise Refused(422, message, param=param)
         return text
+
+    def _asked(self) -> int:
+        """The place of the last message of the user that has some text."""
+        for place in reversed(range(len(self.messages))):
+            message = self.messages[place]
+            if message.role == "user" and message.plain.strip():
+                return place
+        none = "messages: expected a message of the user with some text, found none"
+        raise Refused(422, none, param="messages")
 
 
 def sources(citations: Sequence[Citation]) -> str:

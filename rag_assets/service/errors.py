@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -129,11 +129,22 @@ def _invalid(error: RequestValidationError) -> Refusal:
     return Refusal(422, told, "invalid_request", param, found=shown)
 
 
+def _allowed(app: FastAPI, request: Request, known: Mapping[str, str]) -> Mapping[str, str]:
+    """Every method of a path; a router knows those of the first route that matches."""
+    for template, operations in app.openapi()["paths"].items():
+        pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(template))
+        if re.fullmatch(pattern, request.url.path):
+            return {**known, "Allow": ", ".join(sorted(method.upper() for method in operations))}
+    return known
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the application in the one shape."""
 
     async def answer(request: Request, error: Exception) -> Response:
         refusal = refusal_of(error)
+        if refusal.status == 405:
+            refusal = replace(refusal, headers=_allowed(app, request, refusal.headers))
         request.state.record.error = refusal.message
         return refusal.response()
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -160,6 +161,28 @@ def serve() -> Iterator[Callable[..., httpx.Client]]:
     for server, client in reversed(opened):
         client.close()
         server.__exit__(None, None, None)
+
+
+COUNTED_IN = ["local", *(["redis"] if shutil.which("redis-server") else [])]
+
+
+@pytest.fixture(params=COUNTED_IN)
+def counters(request, tmp_path: Path) -> Iterator[str]:
+    """Where requests are counted, as `service.limits.storage` names it; Redis is a real one."""
+    if request.param == "local":
+        yield "local"
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in server.stdout:
+        if "Ready to accept connections" in line:
+            break
+    yield f"redis://127.0.0.1:{port}"
+    server.terminate()
+    server.communicate()
 
 
 def address(client: httpx.Client) -> str:

@@ -105,6 +105,8 @@ def test_other_bad_requests(ask: httpx.Client) -> None:
     assert posted(b"[" * 100_000)[0] in (400, 422)
     assert posted(b'{"query": "' + b"x" * 1_000_001 + b'"}')[:2] == (413, "request_too_large")
     assert refusal(ask.get("/v1/search"))[:2] == (405, "method_not_allowed")
+    allowed = ask.request("POST", "/v1/documents/docs/a/b.md").headers["allow"]
+    assert allowed == "DELETE, GET, PUT"
     assert refusal(ask.get("/v1/nothing"))[:2] == (404, "not_found")
     assert refusal(ask.post("/v1/search/", json={"query": "a"}))[:2] == (404, "not_found")
 

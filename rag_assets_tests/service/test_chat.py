@@ -92,6 +92,8 @@ def test_parts_of_a_message_and_earlier_answers(client: openai.OpenAI) -> None:
             *ASKED,
             {"role": "assistant", "content": first.choices[0].message.content},
             {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
+            {"role": "assistant", "content": "Let me look."},
+            {"role": "tool", "content": "nothing"},
         ],
     )
     assert reply.choices[0].message.annotations
@@ -106,10 +108,13 @@ def test_refusals_raise_the_classes_of_the_sdk(client: openai.OpenAI) -> None:
     assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
     with pytest.raises(openai.UnprocessableEntityError):
         create(messages=[])
-    with pytest.raises(openai.UnprocessableEntityError, match="the user's, found assistant"):
-        create(messages=[*ASKED, {"role": "assistant", "content": "a"}])
-    with pytest.raises(openai.UnprocessableEntityError, match="has no text to answer"):
-        create(messages=[{"role": "user", "content": [{"type": "image_url"}]}])
+    nothing_asked = "expected a message of the user with some text, found none"
+    for messages in (
+        [{"role": "assistant", "content": "a"}],
+        [{"role": "user", "content": [{"type": "image_url"}]}, {"role": "tool"}],
+    ):
+        with pytest.raises(openai.UnprocessableEntityError, match=nothing_asked):
+            create(messages=messages)
     with pytest.raises(openai.UnprocessableEntityError, match="8000 characters"):
         create(messages=[{"role": "user", "content": "x" * 8001}])
     with pytest.raises(openai.UnprocessableEntityError, match="unknown field"):

@@ -1,10 +1,6 @@
 import asyncio
-import shutil
-import socket
 import sqlite3
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,24 +24,6 @@ async def admitted(limits: Limits, principal: Principal, times: int) -> int:
             wait = int(error.refusal.headers["Retry-After"])
             return done if error.refusal.status == 429 and 1 <= wait <= 86_400 else -1
     return times
-
-
-@pytest.fixture(params=["local", *(["redis"] if shutil.which("redis-server") else [])])
-def counters(request, tmp_path: Path) -> Iterator[str]:
-    if request.param == "local":
-        yield "local"
-        return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    for line in server.stdout:
-        if "Ready to accept connections" in line:
-            break
-    yield f"redis://127.0.0.1:{port}"
-    server.terminate()
-    server.communicate()
 
 
 def test_each_principal_has_its_own_rate(tmp_path: Path, counters: str) -> None:

@@ -14,8 +14,9 @@ from typer.testing import CliRunner, Result
 
 from rag_assets.cli import service_commands  # noqa: F401
 from rag_assets.cli.app import app
+from rag_assets.service.principals import Allowance
 from rag_assets_tests.answering.llm_server import llm_server
-from rag_assets_tests.service.conftest import Base, events, until_text
+from rag_assets_tests.service.conftest import COUNTED_IN, Base, events, until_text
 
 PROGRAM = [sys.executable, "-c", "from rag_assets.cli import main; main()"]
 QUESTION = "Who answers requests concerning payroll?"
@@ -56,17 +57,50 @@ def test_sigterm_finishes_what_is_running(base: Base) -> None:
     assert [line["outcome"] for line in base.audit()] == ["completed"]
 
 
-def test_several_workers_share_the_address_the_audit_log_and_the_metrics(base: Base) -> None:
-    with served(base, "--workers", "2") as (url, _), httpx.Client(base_url=url, timeout=60) as one:
-        statuses = [one.post("/v1/search", json={"query": "a"}).status_code]
-        for _ in range(8):
-            # A new connection may be taken by either worker.
-            statuses.append(httpx.post(f"{url}/v1/search", json={"query": "a"}).status_code)
-        metrics = httpx.get(f"{url}/metrics").text
-    assert statuses == [200] * 9
-    assert 'rag_request_seconds_count{endpoint="/v1/search",status="200"} 9.0' in metrics
-    numbers = [line["number"] for line in base.audit()]
-    assert numbers == list(range(1, 10))
+@pytest.mark.parametrize("counters", [COUNTED_IN[-1]], indirect=True)
+def test_several_workers_are_one_service(base: Base, counters: str) -> None:
+    """One address, one audit log, one count of requests, one sum of metrics; and all drain."""
+    _, secret = base.keys.create("app", allowance=Allowance(requests_per_minute=12))
+    headers = {"Authorization": f"Bearer {secret}"}
+    with llm_server() as models:
+        base.configure(
+            llm={"model": "openai/held", "api_base": models.url, "api_key": "k"},
+            service={"limits": {"storage": counters}},
+        )
+        with (
+            served(base, "--workers", "2") as (url, process),
+            httpx.Client(base_url=url, timeout=60, headers=headers) as client,
+            client.stream(
+                "POST", "/v1/answer", json={"question": QUESTION, "stream": True}
+            ) as held,
+        ):
+            lines = held.iter_lines()
+            until_text(lines)
+
+            def searched() -> int:
+                # A new connection may be taken by either worker.
+                body = {"query": "a"}
+                reply = httpx.post(f"{url}/v1/search", json=body, headers=headers, timeout=60)
+                return reply.status_code
+
+            assert [searched() for _ in range(11)] == [200] * 11
+            metrics = httpx.get(f"{url}/metrics", headers=headers).text
+            assert 429 in [searched() for _ in range(4)]
+            process.send_signal(signal.SIGTERM)
+            draining = False
+            while not draining:
+                try:
+                    httpx.get(f"{url}/healthz", timeout=0.5)
+                except httpx.TransportError:
+                    draining = True
+            models.release.set()
+            rest = "\n".join(lines)
+            assert process.wait(60) == 0
+    assert events("event: text\n" + rest)[-1][0] == "answer"
+    assert 'rag_request_seconds_count{endpoint="/v1/search",status="200"} 11.0' in metrics
+    found = base.audit()
+    assert [line["number"] for line in found] == list(range(1, len(found) + 1))
+    assert {line["outcome"] for line in found} == {"completed"}
 
 
 def called(base: Base, *words: str) -> Result:
