@@ -15,7 +15,7 @@ endif
 
 BENCHMARKS := parsing scan embedding retrieval serving incremental gate
 
-.PHONY: demo test test-full dev lint format lock bench clean $(addprefix bench-,$(BENCHMARKS))
+.PHONY: demo test test-full dev lint format lock bench image-steps clean $(addprefix bench-,$(BENCHMARKS))
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -73,6 +73,10 @@ bench: $(addprefix bench-,$(BENCHMARKS))
 
 $(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.$*
+
+# Needs an index of packages, no container engine; DIR must not be there yet.
+image-steps: $(VENV)/.core
+	$(BIN)/python -m deploy.image_steps $(or $(DIR),build/image)
 
 clean:
 	rm -rf .rag .dagster dist build

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import typer
 import yaml
 
+from deploy import image_steps
+from deploy.image_steps import stages
 from rag_assets.cli import app as application
 from rag_assets.cli import (  # noqa: F401
     inspect_commands,
@@ -18,6 +21,7 @@ from rag_assets.cli import (  # noqa: F401
     refresh_commands,
     service_commands,
 )
+from rag_assets_tests.deploy.composed import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -42,15 +46,42 @@ def test_every_command_that_is_started_exists() -> None:
 
 
 def test_the_image_copies_what_is_there_and_is_no_root() -> None:
-    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
-    for line in lines:
-        if line.startswith("COPY") and "--from=build" not in line:
-            *sources, _ = [part for part in line.split()[1:] if not part.startswith("--")]
-            for source in sources:
-                assert (ROOT / source).exists(), line
-    assert "USER 10001" in lines
-    assert any(line.startswith("HEALTHCHECK") for line in lines)
-    assert "--require-hashes" in "\n".join(lines)
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line[0] == "!"}
+    for stage in stages():
+        for argument in stage.all("COPY"):
+            *sources, _ = [part for part in argument.split() if not part.startswith("--")]
+            if "--from=" not in argument:
+                assert all((ROOT / source).exists() for source in sources), argument
+                assert set(sources) <= kept, f".dockerignore keeps {argument} from the image"
+        steps = [name for name, _ in stage.steps]
+        if stage.name != "build":
+            assert stage.all("USER") == ["10001"]
+            assert steps.index("USER") > max(i for i, name in enumerate(steps) if name == "RUN")
+            assert stage.all("HEALTHCHECK")
+            assert stage.all("CMD")
+    [build] = [stage for stage in stages() if stage.name == "build"]
+    assert any("--require-hashes" in step for step in build.all("RUN"))
+
+
+@pytest.mark.full
+def test_the_last_stages_command_becomes_healthy_in_a_clean_directory(tmp_path: Path) -> None:
+    """As `make image-steps`, but for the packages: this environment's are linked in their place."""
+    root = tmp_path / "root"
+    (root / "opt" / "rag").mkdir(parents=True)
+    (root / "opt" / "rag" / "bin").symlink_to(Path(sys.executable).parent)
+    last = stages()[-1]
+    image_steps.build(last, root)
+    assert {file.name for file in (root / "opt" / "dagster").iterdir()} == {
+        "dagster.yaml",
+        "workspace.yaml",
+    }
+    port = str(free_port())  # 8080 may be taken here
+    for place, (name, argument) in enumerate(last.steps):
+        more = f', "--port", "{port}"]' if name == "CMD" else "]"
+        last.steps[place] = (name, argument.replace("8080", port).replace("]", more))
+    source = f"{{name: docs, type: files, path: {ROOT / 'examples' / 'handbook'}}}"
+    text = f"name: steps\nstorage: {root}/data/store\nsources: [{source}]\n"
+    image_steps.check(last, root, text)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
