@@ -6,7 +6,6 @@ Host names become ports of 127.0.0.1, paths of containers become folders below o
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,8 +16,9 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-DEPLOY = ROOT / "deploy"
+from rag_assets_tests.deploy.programs import DEPLOY, free_port
+
+ROOT = DEPLOY.parent
 PORTS = {
     "postgres": 5432,
     "chroma": 8000,
@@ -48,13 +48,6 @@ def image_environment(target: str | None = None) -> dict[str, str]:
     assert block is not None
     pairs = dict(part.split("=", 1) for part in block[1].replace("\\\n", " ").split())
     return {name: value for name, value in pairs.items() if name not in {"PATH", "HOME"}}
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Composed:

@@ -5,10 +5,9 @@ import os
 import re
 import shutil
 import tempfile
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from rag_assets_tests.deploy.composed import (
     order,
     services,
 )
+from rag_assets_tests.deploy.programs import until
 from rag_assets_tests.sources import postgres
 
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
@@ -175,21 +175,11 @@ def _start(running: Composed) -> None:
         running.healthy(name)
 
 
-def fetched(url: str, body: Mapping[str, Any] | None = None, **headers: str) -> Any:
+def asked(url: str, body: Mapping[str, Any] | None = None, **headers: str) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
     with urllib.request.urlopen(request, timeout=60) as reply:
         return json.load(reply)
-
-
-def until(what: Callable[[], Any], seconds: float = 180) -> Any:
-    """The first truthy value of `what`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := what():
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"nothing after {seconds} s")
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +233,7 @@ def _refreshed(instance: dg.DagsterInstance, count: int) -> dg.DagsterRun:
         runs = [run for run in instance.get_runs(wanted) if run.is_finished]
         return runs if len(runs) >= count else []
 
-    newest: dg.DagsterRun = until(ended)[0]
+    newest: dg.DagsterRun = until(ended, 180)[0]
     assert newest.status is dg.DagsterRunStatus.SUCCESS
     return newest
 
@@ -267,42 +257,42 @@ def test_the_other_services_know_what_the_refresh_did(platform: Composed) -> Non
     def answer() -> Any:
         url = f"http://{platform.address('service')}/v1/answer"
         question = {"question": "How many zebras does the platform run with?"}
-        found = fetched(url, question, Authorization=f"Bearer {key}")
+        found = asked(url, question, Authorization=f"Bearer {key}")
         return found if found["index_version"] >= 2 else None
 
-    said = until(answer)
+    said = until(answer, 180)
     assert "zebras" in said["text"]
     assert said["citations"][0]["doc_id"] == "docs/hr/deployed.md"
 
     chroma = f"http://{platform.address('chroma')}/api/v2/tenants/default_tenant/databases"
-    collections = fetched(f"{chroma}/default_database/collections")
+    collections = asked(f"{chroma}/default_database/collections")
     versions = {re.match(r"handbook-v\d{6}", c["name"])[0] for c in collections}  # type: ignore[index]
     assert {"handbook-v000001", "handbook-v000002"} <= versions
 
     mlflow = f"http://{platform.address('mlflow')}/api/2.0/mlflow"
-    experiment = fetched(f"{mlflow}/experiments/get-by-name?experiment_name=handbook")
+    experiment = asked(f"{mlflow}/experiments/get-by-name?experiment_name=handbook")
     wanted = {"experiment_ids": [experiment["experiment"]["experiment_id"]]}
-    runs = fetched(f"{mlflow}/runs/search", wanted)["runs"]
+    runs = asked(f"{mlflow}/runs/search", wanted)["runs"]
     assert {run["info"]["run_name"] for run in runs} >= {"handbook v1", "handbook v2"}
 
     graphql = f"http://{platform.address('webserver')}/graphql"
     query = "{ runsOrError { ... on Runs { results { jobName status } } } }"
-    shown = fetched(graphql, {"query": query})["data"]["runsOrError"]["results"]
+    shown = asked(graphql, {"query": query})["data"]["runsOrError"]["results"]
     assert {"jobName": "handbook_refresh", "status": "SUCCESS"} in shown
 
     prometheus = f"http://{platform.address('prometheus')}/api/v1"
 
     def live() -> Any:
-        result = fetched(f"{prometheus}/query?query=rag_index_version")["data"]["result"]
+        result = asked(f"{prometheus}/query?query=rag_index_version")["data"]["result"]
         return result if result and float(result[0]["value"][1]) >= 2 else None
 
-    until(live)
-    targets = fetched(f"{prometheus}/targets")["data"]["activeTargets"]
+    until(live, 180)
+    targets = asked(f"{prometheus}/targets")["data"]["activeTargets"]
     assert {target["labels"]["job"]: target["health"] for target in targets} == {
         "rag-exporter": "up",
         "rag-service": "up",
     }
-    managers = fetched(f"{prometheus}/alertmanagers")["data"]["activeAlertmanagers"]
+    managers = asked(f"{prometheus}/alertmanagers")["data"]["activeAlertmanagers"]
     assert [urllib.parse.urlsplit(m["url"]).netloc for m in managers] == [
         platform.address("alertmanager")
     ]

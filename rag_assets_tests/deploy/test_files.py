@@ -21,7 +21,7 @@ from rag_assets.cli import (  # noqa: F401
     refresh_commands,
     service_commands,
 )
-from rag_assets_tests.deploy.composed import free_port
+from rag_assets_tests.deploy.programs import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
