@@ -272,6 +272,7 @@ def _bad_model() -> Iterator[None]:
     where = "rag_assets.refresh.pipeline."
     with (
         patch(where + "open_encoder", lambda config: Noise()),
+        patch("rag_assets.embedding.open_encoder", lambda config: Noise()),
         patch(where + "model_fingerprint", lambda config: "noise"),
         patch(where + "token_form", lambda config: None),
     ):

@@ -11,11 +11,13 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rag_assets.evaluation.answer_metrics import AnswerReport
 from rag_assets.evaluation.report import EvalReport
 from rag_assets.refresh.pipeline import Pipeline
+from rag_assets.refresh.run_content import in_words, metrics_of, plots_of, query_table, spelled
 from rag_assets.refresh.sweep import Trial
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ def log_answers(pipeline: Pipeline, report: AnswerReport) -> str | None:
     if not pipeline.config.evaluation.mlflow:
         return None
     metrics = {
-        f"answers.{name}": float(row["mean"])
+        f"answers/{name}": float(row["mean"])
         for name, row in report.metrics.items()
         if "mean" in row
     }
@@ -76,7 +78,7 @@ def log_sweep(pipeline: Pipeline, trials: Sequence[Trial], found: Mapping[str, A
         for trial, row in zip(trials, found["trials"], strict=True):
             shown = ", ".join(f"{name}={value}" for name, value in trial.settings.items())
             metrics = {
-                f"tuning.{_spelled(found['metric'])}": float(row["tuning"]),
+                f"tuning/{spelled(found['metric'])}": float(row["tuning"]),
                 "latency_ms_p50": float(row["latency_ms_p50"]),
                 "chunks": float(row["chunks"]),
             }
@@ -112,17 +114,20 @@ def _logged_version(
     known = tracker.find(tags)
     if known is not None:
         return known
-    artifacts: dict[str, Any] = {
-        f"{report.name}.queries.json": _query_rows(report) for report in reports
-    }
+    tables = {f"{report.name}.queries.json": query_table(report) for report in reports}
+    artifacts: dict[str, Any] = dict(tables)
     if comparison is not None:
         artifacts["comparison.json"] = comparison
+    shown = [{"path": path, "type": "table"} for path in tables]
     return tracker.run(
         f"{pipeline.config.name} v{version}",
-        tags,
+        tags
+        | {"mlflow.loggedArtifacts": json.dumps(shown)}
+        | {"mlflow.note.content": in_words(pipeline, version, reports, comparison)},
         _parameters(pipeline),
-        _metrics(reports),
-        artifacts,
+        metrics_of(reports),
+        artifacts | plots_of(pipeline, reports, comparison),
+        {report.name: report.content_hash for report in reports},
     )
 
 
@@ -152,43 +157,8 @@ def _flatten(prefix: str, value: object, found: dict[str, str]) -> None:
     if isinstance(value, dict) and value:
         for key, item in value.items():
             _flatten(f"{prefix}.{key}", item, found)
-    else:
+    elif value not in (None, {}, []):
         found[prefix] = str(value)[:500]
-
-
-def _metrics(reports: Sequence[EvalReport]) -> dict[str, float]:
-    """Metrics by `set.metric`; MLflow allows no @ in names, so recall@5 is recall_at_5."""
-    found: dict[str, float] = {}
-    for report in reports:
-        if report.judged:
-            for name, value in report.metrics.items():
-                found[f"{report.name}.{_spelled(name)}"] = value
-            for name, (low, high) in report.ci95.items():
-                found[f"{report.name}.{_spelled(name)}.low"] = low
-                found[f"{report.name}.{_spelled(name)}.high"] = high
-            found[f"{report.name}.latency_ms_p95"] = report.latency(95)
-        found[f"{report.name}.judged"] = float(len(report.judged))
-        found[f"{report.name}.stale"] = float(len(report.stale))
-    return found
-
-
-def _spelled(name: str) -> str:
-    return name.replace("@", "_at_")
-
-
-def _query_rows(report: EvalReport) -> list[dict[str, object]]:
-    return [
-        {
-            "id": result.query.id,
-            "query": result.query.query,
-            "expected": list(result.relevant),
-            "found": list(result.ranking),
-            "mrr@10": result.value("mrr@10"),
-            "recall@5": result.value("recall@5"),
-            "error": result.error,
-        }
-        for result in report.judged
-    ]
 
 
 class _Tracker:
@@ -197,8 +167,10 @@ class _Tracker:
     def __init__(self, pipeline: Pipeline) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         from mlflow.tracking import MlflowClient
+
+        for chatty in ("alembic", "mlflow"):  # after the import, which sets its own level
+            logging.getLogger(chatty).setLevel(logging.WARNING)
 
         uri = tracking_uri(pipeline)
         local = "MLFLOW_TRACKING_URI" not in os.environ
@@ -227,9 +199,14 @@ class _Tracker:
         parameters: Mapping[str, str],
         metrics: Mapping[str, float],
         artifacts: Mapping[str, Any],
+        datasets: Mapping[str, str] = MappingProxyType({}),
     ) -> str:
-        """One finished run; artifacts are kept as JSON files. Returns its id."""
-        from mlflow.entities import Metric, Param
+        """One finished run; returns its id.
+
+        artifacts: by file name, bytes as they are and anything else as JSON. datasets: content hash
+        of each eval set.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
         run = self._client.create_run(self._experiment, run_name=name, tags=dict(tags))
         run_id = str(run.info.run_id)
@@ -240,10 +217,20 @@ class _Tracker:
         self._client.log_batch(
             run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()]
         )
+        used = [
+            DatasetInput(
+                Dataset(name, content_hash[:32], "local", json.dumps({"eval_set": name})),
+                [InputTag("mlflow.data.context", "evaluation")],
+            )
+            for name, content_hash in datasets.items()
+        ]
+        if used:
+            self._client.log_inputs(run_id, used)
         with tempfile.TemporaryDirectory() as folder:
             for file, content in artifacts.items():
-                text = json.dumps(content, indent=1, ensure_ascii=False)
-                (Path(folder) / file).write_text(text, encoding="utf-8")
+                if not isinstance(content, bytes):
+                    content = json.dumps(content, indent=1, ensure_ascii=False).encode()
+                (Path(folder) / file).write_bytes(content)
             self._client.log_artifacts(run_id, folder)
         self._client.set_terminated(run_id)
         return run_id

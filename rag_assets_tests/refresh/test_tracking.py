@@ -2,8 +2,10 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from rag_assets.refresh import judge
 from rag_assets.refresh.pipeline import Pipeline
@@ -34,19 +36,27 @@ def test_every_judged_version_and_trial_is_a_run(base: SmallBase) -> None:
     assert run.data.tags["rag.manifest"] == pipeline.versions.manifest_digest(1)
     reports = judge.make_report(pipeline, 1)
     assert run.data.tags["rag.eval_set.questions"] == reports[0].content_hash
-    assert run.data.metrics["questions.recall_at_5"] == reports[0].metric("recall@5")
+    assert run.data.metrics["questions/recall_at_5"] == reports[0].metric("recall@5")
     assert run.data.params["chunking.default.size"] == "64"
-    [artifact] = client.list_artifacts(run.info.run_id)
-    path = client.download_artifacts(run.info.run_id, artifact.path)
-    with open(path) as file:
-        assert {row["id"] for row in json.load(file)} == set(SUBJECTS[:4])
+    assert run.data.metrics["questions intervals/recall_at_5_low"] == reports[0].ci95["recall@5"][0]
+    assert not [name for name, value in run.data.params.items() if value in ("None", "{}")]
+    assert "Index version **1** of **small**: 4 documents" in run.data.tags["mlflow.note.content"]
+    [used] = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("questions", reports[0].content_hash)
+    artifacts = [artifact.path for artifact in client.list_artifacts(run.info.run_id)]
+    assert artifacts == ["questions.metrics.png", "questions.queries.json"]
+    plot, table = (client.download_artifacts(run.info.run_id, path) for path in artifacts)
+    assert Image.open(plot).size[0] > 500
+    content = json.loads(Path(table).read_text())
+    assert content["columns"][:2] == ["id", "query"]
+    assert {row[0] for row in content["data"]} == set(SUBJECTS[:4])
     # The same version judged by the same set is not logged twice.
     assert log_version(pipeline, 1, reports) == run.info.run_id
     trials = run_sweep(pipeline, Grid(metric="hit@5", grid={"retrieval.mode": ["lexical"]}))
     ids = log_sweep(pipeline, trials, summary(trials, "hit@5"))
     logged = client.get_run(ids[1]).data
     assert logged.params["retrieval.mode"] == "lexical"
-    assert "tuning.hit_at_5" in logged.metrics
+    assert "tuning/hit_at_5" in logged.metrics
     assert str(base.root / "store") in experiment.artifact_location
 
 
