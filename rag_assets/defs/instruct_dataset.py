@@ -45,8 +45,16 @@ def build_instruct_dataset(names: Names) -> tuple[dg.AssetsDefinition, Any]:
 
 def _metadata(made: Dataset, rows: list[dict[str, Any]]) -> dict[str, object]:
     sides = [[side, made.examples[side], made.documents[side]] for side in made.examples]
+    # Without their words: nothing can erase those from an event log.
     shown = [
-        [row["split"], row["question"], row["answer"], ", ".join(row["licences"]), row["pii"]]
+        [
+            row["split"],
+            row["origin_id"],
+            len(row["answer"]),
+            len(row["passages"]),
+            ", ".join(row["licences"]),
+            row["pii"],
+        ]
         for row in rows
     ]
     return {
@@ -59,5 +67,7 @@ def _metadata(made: Dataset, rows: list[dict[str, Any]]) -> dict[str, object]:
         "with_personal_data": made.with_pii,
         "licences": table(["licence", "examples"], list(made.licences.items())),
         "left_out": table(["reason", "pairs"], list(made.left_out.items())),
-        "first": table(["side", "question", "answer", "licences", "personal data"], shown),
+        "first": table(
+            ["side", "from", "characters", "passages", "licences", "personal data"], shown
+        ),
     }
