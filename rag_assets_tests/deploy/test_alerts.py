@@ -281,7 +281,7 @@ def test_every_alert_fires_because_of_what_it_is_for(
 
 def _ask(client: httpx.Client, number: int) -> None:
     """Slow, broken, wrong and unanswerable questions, and one to a base without an index."""
-    words = ["Slowly", *["Broken"] * 2, *["Wrongly"] * 3, *["Nothing"] * 8]
+    words = [*["Slowly"] * 2, *["Broken"] * 4, *["Wrongly"] * 3, *["Nothing"] * 16]
 
     def ask(place: int, word: str) -> None:
         question = f"{word} {number} {place}: who answers requests concerning payroll?"

@@ -9,10 +9,12 @@ import pytest
 
 from rag_assets.cli import operations_commands as commands
 from rag_assets.costs.ledger import Ledger
+from rag_assets.defs.execute import Refresher, dagster_instance
 from rag_assets.errors import BadRequest, StorageError
 from rag_assets.index.versions import Versions
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.operations.backup import back_up, restore, restore_storage
+from rag_assets.refresh.pipeline import Options
 from rag_assets.service.keys import KeyStore
 from rag_assets_tests.conftest import SUBJECTS, SmallBase
 
@@ -57,6 +59,37 @@ def test_all_is_lost_and_restored_and_answers_are_the_same(
     assert not receipt["promoted"]
     with pytest.raises(BadRequest, match="is not empty"):
         restore_storage(str(archive), config)
+
+
+def test_the_whole_folder_is_lost_documents_and_history_of_runs_included(
+    small: SmallBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    small.fill(4)
+    small.ask_about(list(SUBJECTS[:4]), **{"recall@5": 0.5, "min_queries": 3})
+    config = small.configure()
+    with dagster_instance(config) as instance:
+        Refresher(config, instance).refresh(Options())
+        runs = [(run.run_id, run.status) for run in instance.get_runs()]
+    assert len(runs) == 1
+    expected = answers(small)
+    archive = tmp_path / "kb.tar"
+    back_up(config, str(archive))
+
+    shutil.rmtree(small.root)
+    restore(str(archive), tmp_path / "restored")
+    small.documents.mkdir(parents=True)
+    shutil.copy(tmp_path / "restored/config/knowledge_base.yaml", small.path)
+    sets = tmp_path / "restored/config/eval_sets/0"
+    shutil.copytree(sets, small.root, dirs_exist_ok=True)
+    (tmp_path / "restored/storage").rename(small.root / "store")
+    assert answers(small) == expected
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    with dagster_instance(small.configure()) as instance:
+        assert [(run.run_id, run.status) for run in instance.get_runs()] == runs
+        receipt = Refresher(small.configure(), instance).refresh(Options())
+    assert receipt["documents"]["held"] == 4, "an empty folder deletes nothing"
+    assert [a["text"] for a in answers(small)] == [a["text"] for a in expected]
 
 
 def test_a_backup_is_restored_elsewhere_without_a_configuration(
