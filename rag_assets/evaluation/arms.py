@@ -18,6 +18,7 @@ from rag_assets.evaluation.rates import Rate
 
 ARMS = ("live", "canary")
 _RESAMPLES = 1000
+_FEWEST = 30  # answers of an arm below which a bootstrap interval is too narrow to be believed
 _SEED = 20_261_126
 
 Interval = tuple[float, float]
@@ -97,7 +98,8 @@ def _compared(figure: _Figure, given: Sequence[Given]) -> Compared:
             draws = [_resampled(figure.statistic, samples[arm]) for arm in ARMS]
             low, high = np.percentile(draws[1] - draws[0], [2.5, 97.5])
             interval = (float(low), float(high))
-        if interval[0] > 0 or interval[1] < 0:
+        enough = figure.statistic == "rate" or min(map(len, samples.values())) >= _FEWEST
+        if enough and (interval[0] > 0 or interval[1] < 0):
             verdict = "better" if (difference > 0) == figure.more_is_better else "worse"
     return Compared(
         figure.name,

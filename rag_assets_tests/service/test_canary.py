@@ -210,6 +210,8 @@ def test_means_and_tails_are_compared_with_their_intervals() -> None:
         assert low < -0.3 < high < 0 or low == pytest.approx(-0.3)
         assert row.verdict == "better"
     assert found["confidence"].verdict == "unclear"
+    few = compare_arms([*arm("live", 0.5)[:20], *arm("canary", 0.2)[:20]])
+    assert {row.verdict for row in few} == {"unclear"}, "too few for a bootstrap"
     nothing: list[Any] = compare_arms([])
     assert {row.verdict for row in nothing} == {"unclear"}
 
