@@ -121,7 +121,7 @@ class KnowledgeBase:
             groups,
             mode,
             category,
-            settings=_weighted(self.config.retrieval, weights),
+            settings=_weighted(self.config.retrieval, weights, category),
             trust=self._trust,
             explain=explain,
         )
@@ -362,8 +362,14 @@ def answer(question: str, **options: object) -> "Answer | Iterator[AnswerPart]":
     return cast("Answer", _default().answer(question, **options))  # type: ignore[call-overload]
 
 
-def _weighted(settings: RetrievalConfig, weights: Mapping[str, float] | None) -> RetrievalConfig:
-    """The settings with some weights replaced. Raises: BadRequest."""
+def _weighted(
+    settings: RetrievalConfig, weights: Mapping[str, float] | None, category: str | None
+) -> RetrievalConfig:
+    """The settings with some weights replaced: those of a category, then those that a call names.
+
+    Raises: BadRequest.
+    """
+    weights = {**settings.category_weights.get(category or "", {}), **(weights or {})}
     if not weights:
         return settings
     try:

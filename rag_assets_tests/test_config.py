@@ -4,6 +4,7 @@ import pytest
 
 from rag_assets.config import find_config, load_config
 from rag_assets.errors import ConfigError
+from rag_assets.knowledge_base import _weighted
 
 MINIMAL = """
 name: handbook
@@ -121,3 +122,35 @@ def test_mistakes_in_credentials_are_told_without_them(tmp_path: Path) -> None:
     assert "sources.1.token" in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert "1234567" not in str(caught.value)
+
+
+def test_credentials_in_the_file_itself_are_told_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RIGHT", "hunter1")
+    sources = """sources:
+    - {name: a, type: notion, token: hunter2}
+    - {name: b, type: notion, token: "${RIGHT}"}
+    - {name: c, type: sql, url: "postgresql://me:hunter2@db/app", query: SELECT 1}
+    - {name: d, type: sql, url: "postgresql://me:${RIGHT}@db/app", query: SELECT 1}
+    - {name: e, type: queue, url: "amqp://localhost/", queue: q}
+    - {name: f, type: feed, feeds: [http://x/], http: {headers: {Authorization: Bearer hunter2}}}
+    """
+    config = load_config(write(tmp_path, "name: kb\n" + sources))
+    assert config.literal_credentials == (
+        "sources.0.token",
+        "sources.2.url",
+        "sources.5.http.headers.Authorization",
+    )
+    assert "sources.0.token: a credential in the file itself; write ${NAME}" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_weights_of_a_category_are_of_signals(tmp_path: Path) -> None:
+    text = MINIMAL + "retrieval: {category_weights: {post: {recency: 0.5}}}\n"
+    found = load_config(write(tmp_path, text)).retrieval
+    assert _weighted(found, None, None).weights.recency == 0.0
+    assert _weighted(found, {"trust": 1}, "post").weights.recency == 0.5
+    assert _weighted(found, {"recency": 2}, "post").weights.recency == 2
+    with pytest.raises(ConfigError, match="speed"):
+        load_config(write(tmp_path, text.replace("recency", "speed")))

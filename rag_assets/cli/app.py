@@ -20,7 +20,7 @@ _PANELS = {
     "Build": ("init", "refresh", "watch", "versions", "promote", "rollback"),
     "Ask": ("search", "ask", "serve", "mcp"),
     "Measure": ("evaluate", "drift", "sweep", "evalset", "canary", "instruct-dataset"),
-    "Look inside": ("doctor", "explain", "quarantine", "duplicates", "reconcile"),
+    "Look inside": ("doctor", "explain", "quarantine", "dead-letters", "duplicates", "reconcile"),
     "Look after": (
         *("costs", "upkeep", "backup", "restore", "forget", "keys", "audit"),
         *("metrics", "exporter"),

@@ -79,6 +79,7 @@ class KnowledgeBaseConfig(Section):
     instruct_dataset: InstructConfig = InstructConfig()
 
     _remote: str = PrivateAttr(default="")
+    _literal_credentials: tuple[str, ...] = PrivateAttr(default=())
     _path: Path = PrivateAttr(default=Path("knowledge_base.yaml"))
 
     @model_validator(mode="after")
@@ -103,6 +104,11 @@ class KnowledgeBaseConfig(Section):
                     f" retrieval.{key}.model or llm.model"
                 )
         return self
+
+    @property
+    def literal_credentials(self) -> tuple[str, ...]:
+        """The keys at which the file holds a credential itself, not the name of a variable."""
+        return self._literal_credentials
 
     @property
     def path(self) -> Path:

@@ -1,6 +1,7 @@
 """Reading knowledge_base.yaml, with every mistake reported at once."""
 
 import hashlib
+import logging
 import os
 import re
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
+from rag_assets.config.credentials import ADVICE, literal_credentials
 from rag_assets.config.knowledge_base import AnySource, KnowledgeBaseConfig
 from rag_assets.config.retrieval import CrossEncoderRerank
 from rag_assets.config.s3 import S3Config
 from rag_assets.config.sources import FilesConfig, KeptSource, RecordsConfig, SourceConfig
 from rag_assets.errors import ConfigError
 
+_log = logging.getLogger(__name__)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 # Settings that hold a credential, or an address with one: what was found is not told.
 _SECRET = re.compile("token|secret|password|key|url", re.IGNORECASE)
@@ -59,7 +62,7 @@ def load_config(
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: expected a mapping with the keys name, sources, …")
     problems: list[str] = []
-    data = _expand(data, (), problems)
+    written, data = data, _expand(data, (), problems)
     config = None
     try:
         config = KnowledgeBaseConfig.model_validate(data)
@@ -71,6 +74,9 @@ def load_config(
     if problems or config is None:
         raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems))
     config._path = file
+    config._literal_credentials = tuple(literal_credentials(config, written))
+    for key in config.literal_credentials:
+        _log.warning("%s: %s: a credential in the file itself; %s", file, key, ADVICE)
     return config
 
 

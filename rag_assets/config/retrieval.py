@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from rag_assets.config.base import Fraction, Section
 
@@ -85,7 +85,8 @@ class Rewrites(Section):
 class RetrievalConfig(Section):
     """The defaults of a search.
 
-    fusion: how the legs' scores are made comparable. recency_half_life: days. duplicates: cosine
+    fusion: how the legs' scores are made comparable. category_weights: laid over `weights` where a
+    search names the category. recency_half_life: days. duplicates: cosine
     from which passages of different documents are shown as one; 1 shows all. per_document: passages
     of one document before others come first. section: tokens of the section around a passage that
     is shown in its place; 0 shows the passage itself. synonyms: other words for a word or an
@@ -97,9 +98,17 @@ class RetrievalConfig(Section):
     fusion: Literal["z-score", "rrf"] = "z-score"
     rerank: Annotated[Rerank, BeforeValidator(_named)] = TokensRerank()
     weights: Weights = Weights()
+    category_weights: dict[str, dict[str, Weight]] = {}
     recency_half_life: Annotated[float, Field(gt=0)] = 365.0
     duplicates: Fraction = 0.97
     per_document: Annotated[int, Field(ge=1)] = 3
     section: Annotated[int, Field(ge=0, le=8192)] = 0
     synonyms: dict[str, list[str]] = {}
     rewrites: Rewrites | None = None
+
+    @field_validator("category_weights")
+    @classmethod
+    def _each_is_of_signals(cls, given: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        for overrides in given.values():
+            Weights.model_validate(overrides)
+        return given

@@ -1,5 +1,6 @@
 """Sources of the knowledge base's own network: files, tables, pushed documents."""
 
+from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -33,13 +34,22 @@ def _pii_in_short(given: Any) -> Any:
     return {"mode": given} if isinstance(given, str) else given
 
 
+def _as_date(given: Any) -> Any:
+    """A date as YAML reads it, or in quotes."""
+    return date.fromisoformat(given) if isinstance(given, str) else given
+
+
 class SourceConfig(Section):
     """What every source has, whatever its type.
+
+    since: documents that were last changed earlier do not count, where the source tells their time;
+    an earlier date brings the older ones in as well.
 
     repeated_lines: lines at the edges of, and menus within, more than this share of the source's
     documents are left out of all but the first; 1 keeps everything. quarantine_guard: hold the
     refresh when more than this share of the source's documents cannot be processed. silent_hours: a
-    source in which nothing changed for longer is reported. every: seconds between two looks of the
+    source in which nothing changed for longer is reported. max_lag_minutes: so is one whose changes
+    took longer to be live. every: seconds between two looks of the
     sensor at the source; a refresh by hand looks at once. sweep_hours: how long a source that tells
     its changes is believed before everything is listed again.
     """
@@ -60,6 +70,8 @@ class SourceConfig(Section):
     pii: Annotated[PiiConfig, BeforeValidator(_pii_in_short)] = PiiConfig()
     repeated_lines: Fraction = 0.6
     silent_hours: Annotated[float, Field(gt=0)] | None = None
+    max_lag_minutes: Annotated[float, Field(gt=0)] | None = None
+    since: Annotated[date | None, BeforeValidator(_as_date)] = None
     every: Annotated[float, Field(ge=0)] = 0.0
     sweep_hours: Annotated[float, Field(gt=0)] = 24.0
 
@@ -123,7 +135,7 @@ class SqlConfig(SourceConfig):
     """
 
     type: Literal["sql"]
-    url: Annotated[str, Field(min_length=1)]
+    url: Annotated[str, Field(min_length=1, repr=False)]
     query: Annotated[str, Field(min_length=1)]
     id: str = "id"
     text: str = "text"

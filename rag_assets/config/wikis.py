@@ -89,8 +89,8 @@ class GithubConfig(KeptSource):
 class TicketsConfig(KeptSource):
     """Tickets of a Zendesk-style help desk, with their comments.
 
-    user: the agent's address; without one `token` is an OAuth token. since: ISO date from which on
-    tickets count. private_comments: notes that only agents see, too.
+    user: the agent's address; without one `token` is an OAuth token. private_comments: notes that
+    only agents see, too.
     """
 
     may_be_empty: ClassVar[bool] = True
@@ -99,7 +99,6 @@ class TicketsConfig(KeptSource):
     url: HttpUrl
     user: str = ""
     token: Secret
-    since: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "1970-01-01"
     private_comments: bool = False
     every: Annotated[float, Field(ge=0)] = 60.0
     delete_guard: Annotated[float, Field(ge=0, le=1)] = 1.0

@@ -1,5 +1,6 @@
 """The checks: blocking ones record their outcome in the verdict that promotion demands."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -13,6 +14,7 @@ from rag_assets.evaluation.expectations import CHECK as EXPECTED
 from rag_assets.index.base import CheckOutcome
 from rag_assets.index.checks import check_integrity
 from rag_assets.index.versions import State
+from rag_assets.operations import freshness
 from rag_assets.refresh import judge
 from rag_assets.refresh.candidate import check_completeness
 from rag_assets.refresh.drift import FINDINGS, find_drift
@@ -86,6 +88,7 @@ def build_checks(names: Names) -> list[dg.AssetChecksDefinition]:
             judge.expected_documents,
         ),
         _drift_checks(names),
+        _freshness_check(names),
     ]
 
 
@@ -117,6 +120,31 @@ def _drift_checks(names: Names) -> dg.AssetChecksDefinition:
             )
 
     return drift
+
+
+def _freshness_check(names: Names) -> dg.AssetChecksDefinition:
+    """How long changes of each source took to be live; it warns and never blocks."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey([names.prefix, "live_index"]),
+        name=freshness.CHECK,
+        description="Every source's changes are live within its max_lag_minutes, and none is silent"
+        " for longer than its silent_hours; warns, and does not block.",
+        required_resource_keys={names.pipeline},
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        pipeline: Pipeline = getattr(context.resources, names.pipeline).pipeline
+        sources, versions = pipeline.config.sources, pipeline.versions
+        states = freshness.source_states(pipeline.lake, sources, versions.promotions())
+        outcome = freshness.check_freshness(states, sources, time.time())
+        return dg.AssetCheckResult(
+            passed=outcome.passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=outcome.summary,
+            metadata=check_metadata(versions.live().version, outcome),
+        )
+
+    return check
 
 
 def _completeness(pipeline: Pipeline, version: int) -> CheckOutcome:

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 import polars as pl
 
+from rag_assets.anchors import KEY as ANCHORS
+from rag_assets.anchors import anchor_of
 from rag_assets.errors import StorageError
 from rag_assets.index.base import Passage
 
@@ -242,13 +245,16 @@ def _document_values(row: dict[str, object]) -> tuple[object, ...]:
 
 
 def _passage(row: tuple) -> Passage:
+    heading = _texts(row[5])
+    metadata = json.loads(row[14]) if row[14] else {}
+    anchors = metadata.pop(ANCHORS, None)
     return Passage(
         chunk_id=row[0],
         doc_id=row[1],
         source=row[2],
-        uri=row[3],
+        uri=_at_section(row[3], anchors, heading),
         title=row[4] or "",
-        heading=_texts(row[5]),
+        heading=heading,
         start=row[6],
         end=row[7],
         page=row[8],
@@ -257,7 +263,7 @@ def _passage(row: tuple) -> Passage:
         ordinal=row[11],
         category=row[12],
         language=row[13],
-        metadata=json.loads(row[14]) if row[14] else {},
+        metadata=metadata,
         acl=_texts(row[15]),
         modified_at=_time(row[16]),
         valid_from=_time(row[17]),
@@ -269,6 +275,14 @@ def _passage(row: tuple) -> Passage:
 def _texts(stored: str | None) -> tuple[str, ...]:
     """A JSON list of texts; groups and headings are the same in many rows."""
     return tuple(json.loads(stored)) if stored else ()
+
+
+def _at_section(uri: str, anchors: str | None, heading: Sequence[str]) -> str:
+    """The address of a page's section, where the page names its sections."""
+    if anchors is None or not uri.startswith(("http://", "https://")) or "#" in uri:
+        return uri
+    anchor = anchor_of(anchors, heading)
+    return uri if anchor is None else f"{uri}#{quote(anchor)}"
 
 
 def _time(text: str | None) -> datetime | None:

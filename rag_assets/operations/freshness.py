@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 import polars as pl
 
 from rag_assets.config import SourceConfig
+from rag_assets.index.base import CheckOutcome
 from rag_assets.lake import Lake
 
+CHECK = "source_freshness"
 _COLUMNS = ["doc_id", "source", "modified_at", "held", "problem"]
 
 
@@ -51,6 +53,45 @@ def source_states(
         )
         for source in sources
     }
+
+
+def check_freshness(
+    states: Mapping[str, SourceState], sources: Sequence[SourceConfig], now: float
+) -> CheckOutcome:
+    """Does every source reach the live version within its `max_lag_minutes`, and still speak?
+
+    now: seconds since the epoch. The value is the longest lag of any source, in seconds.
+    """
+    rows, problems = [], []
+    for source in sources:
+        state = states[source.name]
+        longest = state.lag[1] if state.lag else None
+        quiet = None if state.changed_at is None else now - state.changed_at
+        rows.append(
+            {
+                "source": source.name,
+                "median_lag_seconds": round(state.lag[0], 1) if state.lag else None,
+                "longest_lag_seconds": None if longest is None else round(longest, 1),
+                "hours_since_a_change": None if quiet is None else round(quiet / 3600, 2),
+            }
+        )
+        allowed, silent = source.max_lag_minutes, source.silent_hours
+        if allowed is not None and longest is not None and longest > allowed * 60:
+            problems.append(
+                f"{source.name}: a change took {longest / 60:.1f} minutes to be live,"
+                f" max_lag_minutes is {allowed:g}"
+            )
+        if silent is not None and quiet is not None and quiet > silent * 3600:
+            problems.append(
+                f"{source.name}: nothing changed for {quiet / 3600:.1f} hours, silent_hours is"
+                f" {silent:g}"
+            )
+    lags = [state.lag[1] for state in states.values() if state.lag]
+    slowest = max(lags, default=None)
+    told = "no change was followed yet" if slowest is None else f"slowest change {slowest:.1f} s"
+    return CheckOutcome(
+        CHECK, not problems, "; ".join(problems) or told, value=slowest, details={"sources": rows}
+    )
 
 
 def _counted(frame: pl.DataFrame) -> list[tuple[str, int]]:

@@ -4,6 +4,8 @@ import re
 from html import unescape
 from typing import TYPE_CHECKING
 
+from rag_assets.anchors import KEY as anchors_key
+from rag_assets.anchors import section_anchors
 from rag_assets.parsing.base import Parsed, Scalar, Unparseable
 from rag_assets.parsing.building import clean_metadata, clean_title, first_title
 from rag_assets.parsing.decoding import decode
@@ -36,7 +38,11 @@ def parse_html(data: bytes, name: str) -> Parsed:
     headings = tuple(markdown_headings(text))
     metadata = _page_metadata(tree)
     title = _own_title(metadata.pop("title", None), first_title(headings))
-    return Parsed(text, title, "text/html", headings, metadata=clean_metadata(metadata))
+    found = clean_metadata(metadata)
+    anchors = section_anchors(tree, headings)
+    if anchors:
+        found[anchors_key] = anchors
+    return Parsed(text, title, "text/html", headings, metadata=found)
 
 
 def _own_title(declared: Scalar, heading: str | None) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_assets.config import KnowledgeBaseConfig
+from rag_assets.config.credentials import ADVICE
 from rag_assets.errors import RagError
 from rag_assets.refresh.pipeline import Options, Pipeline
 from rag_assets.sources.dead_letters import dead_letters
@@ -21,6 +22,7 @@ def examine(config: KnowledgeBaseConfig) -> list[dict[str, Any]]:
     checks: list[tuple[str, Callable[[], str]]] = [
         ("storage", lambda: _storage(Path(config.storage))),
         *([("bucket", pipeline.mirror.examine)] if pipeline.mirror else []),
+        ("credentials", lambda: _credentials(config)),
         ("embedding model", lambda: _model(pipeline)),
         ("inference engine", lambda: _engine(pipeline)),
         ("language model", lambda: _language_model(config)),
@@ -48,6 +50,13 @@ def _storage(root: Path) -> str:
     if free < _LOW_SPACE:
         raise RagError(f"{root}: only {free >> 20} MiB free; a refresh copies the live index")
     return f"{root} is writable, {free >> 30} GiB free"
+
+
+def _credentials(config: KnowledgeBaseConfig) -> str:
+    if config.literal_credentials:
+        keys = ", ".join(config.literal_credentials)
+        raise RagError(f"{config.path} holds credentials itself at {keys}; {ADVICE}")
+    return "none in the configuration file"
 
 
 def _model(pipeline: Pipeline) -> str:

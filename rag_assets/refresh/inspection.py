@@ -43,7 +43,9 @@ def explain_document(pipeline: Pipeline, uri_or_id: str) -> dict[str, Any]:
     Raises: BadRequest when no stage knows it.
     """
     every = pipeline.partitions
-    match = (pl.col("doc_id") == uri_or_id) | (pl.col("uri") == uri_or_id)
+    match = (pl.col("doc_id") == uri_or_id) | pl.col("uri").is_in(
+        [uri_or_id, uri_or_id.partition("#")[0]]
+    )
     raw = pipeline.lake.scan("raw_documents", every).filter(match).collect()
     if raw.is_empty():
         raise BadRequest(

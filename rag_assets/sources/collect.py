@@ -77,9 +77,15 @@ def list_source(config: SourceConfig, source: Source) -> pl.DataFrame:
 
 
 def listed_rows(config: SourceConfig, entries: Iterable[Entry]) -> pl.DataFrame:
-    """Entries as a `LISTING` frame, in order of doc_id."""
-    rows = [_listed_row(config, entry) for entry in entries]
+    """Entries as a `LISTING` frame, in order of doc_id; without those from before `since`."""
+    rows = [_listed_row(config, entry) for entry in entries if not _is_earlier(config, entry)]
     return pl.DataFrame(rows, schema=LISTING, orient="row").sort("doc_id")
+
+
+def _is_earlier(config: SourceConfig, entry: Entry) -> bool:
+    if config.since is None or entry.modified_at is None:
+        return False
+    return entry.modified_at.date() < config.since
 
 
 def _listed_row(config: SourceConfig, entry: Entry) -> tuple[object, ...]:

@@ -68,7 +68,12 @@ class HttpClient:
         self._settings = settings
         self._sleep = sleep
         self._secrets = [secret for secret in secrets if secret]
+        self._interval = settings.interval
         self._asked: dict[str, float] = {}
+
+    def keep_apart(self, seconds: float) -> None:
+        """From now on leave at least so long between two requests to one host."""
+        self._interval = max(self._interval, seconds)
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
         """The answer to a GET; see `ask`."""
@@ -178,7 +183,7 @@ class HttpClient:
     def _keep_distance(self, host: str) -> None:
         """Wait until the interval since the last request to a host is over."""
         now = time.monotonic()
-        wait = self._asked.get(host, -self._settings.interval) + self._settings.interval - now
+        wait = self._asked.get(host, -self._interval) + self._interval - now
         if wait > 0:
             self._sleep(wait)
         self._asked[host] = now + max(wait, 0.0)
@@ -213,6 +218,11 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     if value.isdigit():
         return float(value)
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        until = parsedate_to_datetime(value)
     except (ValueError, TypeError):
         return 0.0
+    try:
+        now = parsedate_to_datetime(headers.get("date", ""))  # by its own clock, which may be off
+    except (ValueError, TypeError):
+        now = datetime.now(UTC)
+    return max(0.0, (until - now).total_seconds())

@@ -70,7 +70,7 @@ def look(config: SourceConfig, source: Source, previous: pl.DataFrame, mark: Mar
     """
     if not isinstance(source, ChangeSource):
         return Look(_listed(config, source, previous))
-    told = digest_of(repr(config))
+    told = digest_of(config.model_dump_json())
     now = time.time()
     if _belongs(mark, told, previous, now - config.sweep_hours * 3600) and mark is not None:
         changes = source.changes(mark.cursor)

@@ -4,7 +4,7 @@ The export gives every ticket that changed since a cursor, deleted ones too. Tic
 behind them are kept in one transaction; comments are read when a ticket's text is asked for.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from rag_assets.config import TicketsConfig
@@ -16,6 +16,7 @@ from rag_assets.sources.http import HttpClient
 from rag_assets.sources.kept import Event
 
 _POSITION = "tickets"
+_SINCE = "since"  # the day from which on everything is kept
 _GONE = {"deleted", "scrubbed"}
 
 
@@ -46,6 +47,7 @@ class TicketsSource(FollowedSource):
 
     def _catch_up(self) -> None:
         """Take in what changed, page by page; each page is kept before the next is asked for."""
+        self._begin_where_wanted()
         cursor = self._kept.position(_POSITION)
         while True:
             answer = self._api.get("api/v2/incremental/tickets/cursor.json", **self._start(cursor))
@@ -58,11 +60,22 @@ class TicketsSource(FollowedSource):
                 return
             cursor = following
 
+    def _begin_where_wanted(self) -> None:
+        """Go back to the beginning when an earlier one is wanted than was read from."""
+        since, kept_since = self._since.isoformat(), self._kept.position(_SINCE)
+        if kept_since is None or since < kept_since:
+            self._kept.apply([], (_POSITION, ""))
+            self._kept.apply([], (_SINCE, since))
+
+    @property
+    def _since(self) -> date:
+        return self._config.since or date(1970, 1, 1)
+
     def _start(self, cursor: str | None) -> dict[str, str | int]:
         if cursor:
             return {"cursor": cursor}
-        since = datetime.fromisoformat(self._config.since).replace(tzinfo=UTC)
-        return {"start_time": int(since.timestamp())}
+        start = datetime.combine(self._since, time.min, UTC)
+        return {"start_time": int(start.timestamp())}
 
 
 def _event(ticket: dict[str, Any], url: str) -> Event:

@@ -199,6 +199,10 @@ class WebSource:
             raise self._failed(str(error)) from error
         lines = reply.body.decode("utf-8", "replace").splitlines() if reply.status == 200 else []
         robots.parse(lines)
+        delay, rate = robots.crawl_delay(_AGENT), robots.request_rate(_AGENT)
+        self._client.keep_apart(float(delay or 0))
+        if rate is not None:
+            self._client.keep_apart(rate.seconds / rate.requests)
         return robots
 
     def _known(self) -> dict[str, _Page]:

@@ -87,6 +87,7 @@ def test_the_graph_is_the_contract(small: SmallBase) -> None:
         "small/retrieval_report:no_regression",
         "small/retrieval_report:known_items",
         "small/retrieval_report:expected_documents",
+        "small/live_index:source_freshness",
         *(f"small/retrieval_report:{name}" for name in DRIFT),
     }
     refresh = defs.resolve_job_def("small_refresh")
@@ -114,6 +115,7 @@ def test_materializing_everything_promotes(small: SmallBase, instance: dg.Dagste
         "no_regression",
         "known_items",
         "expected_documents",
+        "source_freshness",
         *DRIFT,
     }
     # Without an eval set nothing can be told: a warning, which does not block.

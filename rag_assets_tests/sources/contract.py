@@ -11,7 +11,7 @@ from typing import Protocol
 import polars as pl
 import pytest
 
-from rag_assets.config import KnowledgeBaseConfig, SourceConfig
+from rag_assets.config import InboxConfig, KnowledgeBaseConfig, SourceConfig
 from rag_assets.errors import RagError, SourceError
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.records import RAW_DOCUMENTS
@@ -21,6 +21,7 @@ from rag_assets.refresh.plan import plan_refresh
 from rag_assets.sources import Entry, Source, open_source
 from rag_assets.sources.collect import compare, list_source
 
+_ANY = InboxConfig(name="any", type="inbox")
 NAMES = ("alpha", "beta", "gamma", "delta")
 
 
@@ -68,7 +69,8 @@ def listing(world: World) -> dict[str, Entry]:
 def doctor_says(world: World, folder: object) -> str:
     """What `rag-assets doctor` finds of the source. Raises: RagError."""
     config = world.config()
-    base = KnowledgeBaseConfig(name="kb", storage=str(folder), sources=[config])
+    base = KnowledgeBaseConfig(name="kb", storage=str(folder), sources=[_ANY])
+    base = base.model_copy(update={"sources": [config]})
     return examine_source(Pipeline(base), config.name)
 
 
@@ -105,7 +107,7 @@ class SourceContract:
         after = listing(world)
         moved = [name for name in before if before[name].token != after[name].token]
         assert moved == ["beta"]
-        assert [e.key for e in before.values()] == [e.key for e in after.values()]
+        assert {n: e.key for n, e in before.items()} == {n: e.key for n, e in after.items()}
         assert "TWO" in opened(world).fetch(after["beta"]).decode()
 
     def test_what_is_added_appears(self, world):

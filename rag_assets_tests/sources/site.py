@@ -29,6 +29,7 @@ class Site(ThreadingHTTPServer):
         # path → answer to the parameters and the headers of a GET
         self.apis: dict[str, Callable[[dict[str, str], dict[str, str]], Answer]] = {}
         self.requests: list[str] = []
+        self.sent = 0  # bytes of bodies
         self.trouble: Callable[[], Answer | None] = lambda: None
 
     @contextmanager
@@ -95,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(answer.body) + answer.cut))
         self.end_headers()
+        self.server.sent += len(answer.body)
         self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: object) -> None:

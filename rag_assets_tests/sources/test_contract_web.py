@@ -13,6 +13,7 @@ from rag_assets.config import (
     RestConfig,
     WebConfig,
 )
+from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets_tests.sources import site
 from rag_assets_tests.sources.contract import (
     DeletingSourceContract,
@@ -72,6 +73,24 @@ class TestWeb(DeletingSourceContract, HttpContract, ReachesTheSearch):
     def world(self, tmp_path):
         with site.serving() as served:
             yield WebWorld(served, tmp_path)
+
+
+def test_a_hit_names_the_section_that_it_is_in(small, tmp_path):
+    with site.serving() as served:
+        parts = "".join(
+            f"<section id='s-{n}'><h2>Rule {n}</h2><p>{text} {text}</p></section>"
+            for n, text in enumerate(("The heron waits. " * 15, "Sourdough needs a night. " * 12))
+        )
+        page = f"<html><body><main><h1>Rules</h1>{parts}</main></body></html>"
+        served.page("/docs/rules.html", page)
+        said = {"name": "s", "type": "web", "start": [served.url("/docs/rules.html")]}
+        said |= {"path": str(tmp_path / "kept"), "http": {"allow_private": True}}
+        small.configure(sources=[said])
+        assert small.refresh()["promoted"]
+        base = KnowledgeBase.open(small.path)
+        found = {hit.heading[-1]: hit.uri for hit in base.search("bread at night", k=5)}
+        assert found["Rule 1"] == served.url("/docs/rules.html#s-1")
+        assert found["Rule 0"] == served.url("/docs/rules.html#s-0")
 
 
 class RestWorld:

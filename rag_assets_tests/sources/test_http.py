@@ -54,6 +54,16 @@ def test_the_server_says_how_long_to_wait(site, client, waits):
     assert waits == [7.0, 1.0]
 
 
+def test_a_date_to_wait_for_is_by_the_clock_of_the_server(site, client, waits):
+    dates = {
+        "Date": "Fri, 01 May 2020 10:00:00 GMT",
+        "Retry-After": "Fri, 01 May 2020 10:00:09 GMT",
+    }
+    site.pages["/a"] = after([Answer(status=429, headers=dates)], Answer(b"ok"))
+    assert client.get(site.url("/a")).body == b"ok"
+    assert waits == [9.0]
+
+
 def test_who_asks_for_hours_counts_as_down(site, client, waits):
     site.pages["/a"] = Answer(status=429, headers={"Retry-After": "7200"})
     with pytest.raises(Unreachable, match="status 429"):

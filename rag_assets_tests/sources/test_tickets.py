@@ -22,7 +22,7 @@ class Desk:
         self.site = served
         self.root = root
         self.log = []
-        self.comments = {}
+        self.asked = []
         self.fail_from = None
         served.apis[EXPORT] = self.export
 
@@ -42,6 +42,7 @@ class Desk:
         return open_source(self.config(**settings))
 
     def export(self, query, sent):
+        self.asked.append(query.get("start_time", "cursor"))
         start = int(query["cursor"]) if "cursor" in query else 0
         if self.fail_from is not None and start >= self.fail_from:
             return Answer(status=401)
@@ -136,3 +137,15 @@ def test_credentials_are_those_of_an_agent_or_a_token(desk):
     )[1]
     assert list(desk.source().scan()) == []
     assert seen == ["Basic bWUvdG9rZW46c2VjcmV0"]
+
+
+def test_an_earlier_date_asks_for_the_older_ones_once(desk):
+    desk.put("1", "text")
+    list(desk.source(since="2026-01-01").scan())
+    list(desk.source(since="2026-01-01").scan())
+    list(desk.source(since="2026-02-01").scan())
+    assert desk.asked == ["1767225600", "cursor", "cursor"]
+    desk.asked.clear()
+    list(desk.source(since="2025-01-01").scan())
+    list(desk.source(since="2025-01-01").scan())
+    assert desk.asked == ["1735689600", "cursor"]

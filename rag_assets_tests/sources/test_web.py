@@ -87,6 +87,20 @@ def test_robots_and_noindex_are_obeyed(site, open_site):
     assert "/docs/private/x" not in site.requests
 
 
+@pytest.mark.parametrize("rule", ["Crawl-delay: 3", "Request-rate: 2/6"])
+def test_the_pace_that_a_site_asks_for_is_kept(site, tmp_path, rule):
+    site.pages["/robots.txt"] = Answer(f"User-agent: *\n{rule}\n".encode())
+    site.page("/docs/", linked("a", "b"))
+    site.page("/docs/a", linked())
+    site.page("/docs/b", linked())
+    waits = []
+    client = HttpClient(HTTP, sleep=waits.append)
+    start = [site.url("/docs/")]
+    config = WebConfig(name="w", type="web", start=start, path=str(tmp_path), http=HTTP)
+    assert len(list(WebSource(config, client).scan())) == 3
+    assert [round(wait) for wait in waits] == [3, 6, 9]
+
+
 def test_sitemaps_lead_to_pages_and_to_each_other(site, open_site):
     index = f"<sitemapindex><sitemap><loc>{site.url('/docs/s.xml')}</loc></sitemap></sitemapindex>"
     site.pages["/docs/sitemap.xml"] = Answer(index.encode())
