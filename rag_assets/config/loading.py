@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -76,8 +77,14 @@ def load_config(
     config._path = file
     config._literal_credentials = tuple(literal_credentials(config, written))
     for key in config.literal_credentials:
-        _log.warning("%s: %s: a credential in the file itself; %s", file, key, ADVICE)
+        _tell_once(file, key)
     return config
+
+
+@lru_cache(maxsize=256)
+def _tell_once(file: Path, key: str) -> None:
+    """A sensor reads the file at every tick; once a process is enough."""
+    _log.warning("%s: %s: a credential in the file itself; %s", file, key, ADVICE)
 
 
 def _expand(value: Any, where: tuple[str, ...], problems: list[str]) -> Any:
