@@ -18,6 +18,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from rag_assets_tests.service.conftest import Base, address
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -30,7 +32,7 @@ CHECKS = [
 ]
 
 
-def keeping(operation: Any, mode: GenerationMode) -> Callable[[], None]:
+def keeping(operation: Any, mode: GenerationMode, headers: dict[str, str]) -> Callable[[], None]:
     """A property over the requests that the document allows, or forbids, for one operation."""
 
     @settings(
@@ -43,16 +45,23 @@ def keeping(operation: Any, mode: GenerationMode) -> Callable[[], None]:
     )
     @given(case=operation.as_strategy(mode))
     def keeps_to_it(case: schemathesis.Case) -> None:
-        case.call_and_validate(checks=CHECKS, timeout=60)
+        case.call_and_validate(checks=CHECKS, headers=headers, timeout=60)
 
     return keeps_to_it
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_the_service_keeps_to_its_document(shared: str, mode: GenerationMode) -> None:
-    document = schemathesis.openapi.from_url(f"{shared}/openapi.json")
+def test_the_service_keeps_to_its_document(
+    shared: str, base: Base, serve, mode: GenerationMode
+) -> None:
+    url, headers = shared, {}
+    if mode is GenerationMode.NEGATIVE:  # and with keys, so that both are looked at
+        _, secret = base.keys.create("reader", groups=["*"], may_write=True)
+        base.configure(service={"limits": {"requests_per_minute": None}})
+        url, headers = address(serve(base)), {"Authorization": f"Bearer {secret}"}
+    document = schemathesis.openapi.from_url(f"{url}/openapi.json")
     operations = [found.ok() for found in document.get_all_operations()]
     assert len(operations) == 13
     for operation in operations:
         if mode is GenerationMode.POSITIVE or operation.body or len(operation.query):
-            keeping(operation, mode)()
+            keeping(operation, mode, headers)()
