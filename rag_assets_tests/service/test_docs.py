@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ def run(service: tuple[str, dict[str, str]], folder: Path, *command: str) -> str
     return done.stdout
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl(service, tmp_path: Path, base: Base) -> None:
     (tmp_path / "report.pdf").write_bytes(b"%PDF-1.4 not looked at before the next refresh")
     text = blocks("curl")["sh"].replace("curl ", 'curl -sSf -H "Authorization: Bearer $RAG_KEY" ')
