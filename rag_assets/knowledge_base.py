@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -80,6 +80,8 @@ class KnowledgeBase:
 
     def __init__(self, config: KnowledgeBaseConfig) -> None:
         self.config = config
+        # Called when another machine published something, where storage is in an object store.
+        self.on_pull: Callable[[], object] = lambda: None
         self._calibrated: tuple[tuple[int, int], Calibration] | None = None
 
     @classmethod
@@ -313,7 +315,9 @@ class KnowledgeBase:
         from rag_assets.mirror import Follower, mirror_of
 
         mirror = mirror_of(self.config)
-        return Follower(mirror, self.config.storage) if mirror else None
+        if mirror is None:
+            return None
+        return Follower(mirror, self.config.storage, after=lambda: self.on_pull())
 
     @cached_property
     def _encoder(self) -> "Encoder":

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,13 +17,22 @@ log = logging.getLogger(__name__)
 class Follower:
     """Pulls the index from a thread of its own.
 
-    A refresh on the same machine goes before: it pulls and publishes itself.
+    A refresh on the same machine goes before: it pulls and publishes itself. after: what is called
+    at the first pull, and whenever something was pulled.
     """
 
-    def __init__(self, mirror: Mirror, directory: str | Path, every: float = 5.0) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        directory: str | Path,
+        every: float = 5.0,
+        after: Callable[[], object] | None = None,
+    ) -> None:
         self._mirror = mirror
         self._lock = Path(directory) / ".refresh.lock"
         self._every = every
+        self._after = after
+        self._began = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
 
@@ -42,9 +52,13 @@ class Follower:
         self._lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self._lock, timeout=0):
-                return self._mirror.pull(INDEX)
+                pulled = self._mirror.pull(INDEX)
         except Timeout:
             return False
+        if self._after is not None and (pulled or not self._began):
+            self._began = True
+            self._after()
+        return pulled
 
     def stop(self) -> None:
         """End the thread."""
@@ -56,5 +70,5 @@ class Follower:
         while not self._ended.wait(self._every):
             try:
                 self.pull()
-            except StorageError as error:
+            except (StorageError, OSError) as error:
                 log.warning("the index stays as it is: %s", error)

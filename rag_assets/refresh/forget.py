@@ -65,7 +65,8 @@ class Known:
 @dataclass(slots=True)
 class Erasure:
     """What was done. similar: other documents that hold the same text, or nearly. left: where it
-    may still be, and who can remove it there."""
+    may still be, and who can remove it there. told_sha256: its names and chunks, hashed, by which
+    other machines find it in their audit logs."""
 
     id: str
     at: str
@@ -76,6 +77,7 @@ class Erasure:
     comes_back: bool = False
     similar: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    told_sha256: list[str] = field(default_factory=list)
 
     def as_receipt(self) -> dict[str, Any]:
         """What is kept: counts and hashes, and nobody's name."""
@@ -134,6 +136,7 @@ def forget_document(pipeline: Pipeline, known: Known) -> Erasure:
         id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         document_sha256=name_of(known.doc_id),
+        told_sha256=sorted(map(name_of, (*known.names, *known.chunk_ids))),
     )
     with pipeline.refreshing():
         erasure.similar = _similar(pipeline, known.doc_id)
@@ -322,7 +325,8 @@ def _from_bucket(pipeline: Pipeline, erasure: Erasure) -> None:
     except StorageError as error:
         erasure.left.append(str(error))
     erasure.left.append(
-        "working directories of other machines, until they pull next; their services' audit logs"
+        "working directories of other machines, until they pull next; in the audit logs of their"
+        " services, questions that quote it and were not answered from it"
     )
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from typing import cast
 
@@ -11,6 +12,7 @@ from fastapi import Request
 from rag_assets.service.asking import Asker
 from rag_assets.service.audit import AuditLog
 from rag_assets.service.cache import AnswerCache
+from rag_assets.service.erased import take_out_erased
 from rag_assets.service.errors import Refusal
 from rag_assets.service.library import Library
 from rag_assets.service.limits import Limits
@@ -40,7 +42,10 @@ def open_service(config_paths: Sequence[str | PathLike[str]] = ()) -> Service:
     limits = Limits(config.limits, library.storage)
     metrics = Metrics(library)
     asker = Asker(library, limits, metrics, AnswerCache(config.cache))
-    return Service(library, asker, AuditLog(library.storage, config.audit), limits, metrics)
+    audit = AuditLog(library.storage, config.audit)
+    for shelf in library.shelves.values():
+        shelf.knowledge.on_pull = partial(take_out_erased, audit, shelf.config.storage)
+    return Service(library, asker, audit, limits, metrics)
 
 
 @dataclass(frozen=True)

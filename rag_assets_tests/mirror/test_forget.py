@@ -4,17 +4,21 @@ import gzip
 import json
 import sqlite3
 from contextlib import closing
+from functools import partial
 from io import BytesIO
 
 import polars as pl
 import pytest
 from botocore.exceptions import ClientError
 
+from rag_assets.config import AuditConfig
 from rag_assets.defs.execute import failure
 from rag_assets.errors import StorageError
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.mirror import Bucket
 from rag_assets.refresh.pipeline import Pipeline
+from rag_assets.service.audit import AuditLog
+from rag_assets.service.erased import take_out_erased
 from rag_assets_tests.conftest import document
 from rag_assets_tests.refresh.test_forget import PERSON, erase, needles, traces
 from rag_assets_tests.sources import moto_server
@@ -69,7 +73,12 @@ def test_nothing_is_left_in_the_bucket_and_on_other_machines(small, on, bucket):
     wanted = needles(small)
     with KnowledgeBase(on("reader")) as reader:
         question = "Where does Quaxolotl live?"
-        assert reader.search(question, k=1)[0].doc_id == "docs/person.md"
+        log = AuditLog(reader.config.storage, AuditConfig())
+        reader.on_pull = partial(take_out_erased, log, reader.config.storage)
+        [hit] = reader.search(question, k=1)
+        assert hit.doc_id == "docs/person.md"
+        log.append({"question": question, "chunk_ids": [hit.chunk_id]})
+        log.append({"question": "Who fixes my laptop?", "chunk_ids": ["another"]})
         assert reader.search(question, k=1, version=1)[0].doc_id == "docs/person.md"
         on("second")
         small.write("laptop.md", document("laptop", 1))
@@ -89,6 +98,8 @@ def test_nothing_is_left_in_the_bucket_and_on_other_machines(small, on, bucket):
             assert hits
             assert all(hit.doc_id != "docs/person.md" for hit in hits)
     assert traces(small.root / "reader", wanted) == []
+    assert (log.verify().lines, log.verify().problem) == (3, None)
+    assert "Who fixes my laptop?" in next(log.directory.glob("*.jsonl")).read_text()
     # The machine that published in between pulls, and its source still has the document.
     on("second")
     receipt = small.refresh(full=True)
