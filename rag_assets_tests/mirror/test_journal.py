@@ -71,7 +71,10 @@ def test_another_machine_has_the_same_in_the_same_order(kept, monkeypatch):
         assert one.position("p") == "24"
     new.bury("x", "broken", b"?")
     first.follow()
-    assert first.dead_letters() == [("x", "broken")]
+    assert [(letter.name, letter.reason) for letter in first.dead_letters()] == [("x", "broken")]
+    first.settle("x")
+    new.follow()
+    assert new.dead_letters() == []
 
 
 def test_of_two_that_take_something_in_at_once_one_is_refused(kept):
