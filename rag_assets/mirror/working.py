@@ -45,7 +45,7 @@ class Chosen:
 # Everything that one machine makes and another one goes on from.
 PUBLISHED = Chosen(
     "all",
-    ("lake", "embeddings", "index", "receipts", "erasures", "web"),
+    ("lake", "embeddings", "index", "receipts", "erasures", "instruct_dataset", "web"),
     ("forgotten.json",),
 )
 # What readers need: versions, token vectors for the rerank, and what was erased.
