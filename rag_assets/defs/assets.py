@@ -241,10 +241,9 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         version = rag.pipeline.versions.candidate()
         report = judge.make_report(rag.pipeline, version)
         live = judge.live_summary(rag.pipeline)
-        rows = report_tables.metric_rows(report, live)
         metadata: dict[str, object] = {
             "version": version,
-            "metrics": table(["set", "metric", "value", "95 % low", "95 % high", "live"], rows),
+            "metrics": table(*report_tables.metric_rows(report, live)),
             "slices": table(*report_tables.slice_rows(report)),
             "worst_queries": table(*report_tables.worst_queries(report)),
             **report_tables.headline(report),

@@ -45,6 +45,7 @@ def propose(
     queue = Queue(pipeline.storage)
     known = [query.query for one in eval_sets(pipeline, version) for query in one.queries]
     known += [candidate.query for candidate in queue.all()]
+    known += [c.origin["drafted"] for c in queue.all() if "drafted" in c.origin]
     encoder = pipeline.encoder()
     known_vectors = encoder.encode(known)
     found: list[Candidate] = []

@@ -9,22 +9,38 @@ from rag_assets.evaluation.report import EvalReport
 _WORST = 10
 
 
-def metric_rows(reports: Sequence[EvalReport], live: Mapping[str, Any]) -> list[tuple[object, ...]]:
-    """(set, metric, value, low, high, the live version's value); live: its stored summary."""
-    return [
+Table = tuple[list[str], list[tuple[object, ...]]]
+"""Header and rows."""
+
+
+def metric_rows(reports: Sequence[EvalReport], live: Mapping[str, Any]) -> Table:
+    """Metrics with their interval and the live version's value; live: its stored summary."""
+    rows: list[tuple[object, ...]] = [
         (
             report.name,
             name,
             value,
-            *report.ci95.get(name, (None, None)),
+            _interval(report.ci95.get(name)),
             live.get(report.name, {}).get("metrics", {}).get(name),
         )
         for report in reports
         for name, value in report.metrics.items()
     ]
+    return _narrow(["set", "metric", "value", "95 % interval", "live"], rows)
 
 
-def slice_rows(reports: Sequence[EvalReport]) -> tuple[list[str], list[tuple[object, ...]]]:
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
+
+
+def _narrow(header: list[str], rows: list[tuple[object, ...]]) -> Table:
+    """Without the first column where it says the same in every row."""
+    if len({row[0] for row in rows}) > 1:
+        return header, rows
+    return header[1:], [row[1:] for row in rows]
+
+
+def slice_rows(reports: Sequence[EvalReport]) -> Table:
     """Header and rows of the metrics by tag and by source, the worst of each first."""
     rows: list[tuple[object, ...]] = [
         (report.name, kind[:-1], name, *figures.values())
@@ -32,10 +48,10 @@ def slice_rows(reports: Sequence[EvalReport]) -> tuple[list[str], list[tuple[obj
         for kind, found in slices(report).items()
         for name, figures in found.items()
     ]
-    return ["set", "slice", "name", "queries", "recall@5", "mrr@10"], rows
+    return _narrow(["set", "slice", "name", "queries", "recall@5", "mrr@10"], rows)
 
 
-def moved_rows(comparison: Mapping[str, Any]) -> tuple[list[str], list[tuple[object, ...]]]:
+def moved_rows(comparison: Mapping[str, Any]) -> Table:
     """Header and rows of the queries that a comparison found moved most."""
     rows: list[tuple[object, ...]] = [
         (
@@ -49,7 +65,7 @@ def moved_rows(comparison: Mapping[str, Any]) -> tuple[list[str], list[tuple[obj
         for name, found in comparison["sets"].items()
         for row in found["queries"][:_WORST]
     ]
-    return ["set", "query", "change of mrr@10", "expected", "came", "came before"], rows
+    return _narrow(["set", "query", "change of mrr@10", "expected", "came", "came before"], rows)
 
 
 def headline(reports: Sequence[EvalReport]) -> dict[str, float | int]:
@@ -68,7 +84,7 @@ def headline(reports: Sequence[EvalReport]) -> dict[str, float | int]:
 
 def worst_queries(
     reports: Sequence[EvalReport],
-) -> tuple[list[str], list[tuple[object, ...]]]:
+) -> Table:
     """Header and rows of the queries that did worst: what was expected, what came."""
     rows: list[tuple[object, ...]] = []
     for report in reports:
@@ -83,7 +99,7 @@ def worst_queries(
                         result.value("mrr@10"),
                     )
                 )
-    return ["set", "query", "expected", "came", "mrr@10"], rows
+    return _narrow(["set", "query", "expected", "came", "mrr@10"], rows)
 
 
 def plotted(

@@ -43,12 +43,11 @@ def in_words(
         f"Index version **{version}** of **{pipeline.config.name}**: {manifest.documents}"
         f" documents, {manifest.chunks} chunks, {manifest.embedding_model}.",
         "",
-        "| eval set | judged | recall@5 | MRR@10 | content hash |",
-        "|---|---|---|---|---|",
+        "| eval set | judged | recall@5 | MRR@10 |",
+        "|---|---|---|---|",
     ]
     lines += [
-        f"| {r.name} | {len(r.judged)} | {r.metric('recall@5'):.3f} | {r.metric('mrr@10'):.3f}"
-        f" | {r.content_hash} |"
+        f"| {r.name} | {len(r.judged)} | {r.metric('recall@5'):.3f} | {r.metric('mrr@10'):.3f} |"
         for r in reports
     ]
     for name, found in (comparison or {"sets": {}})["sets"].items():

@@ -104,11 +104,40 @@ def test_review_asks_on_a_terminal(base: SmallBase) -> None:
         "rejected",
         "pending",
     ]
-    wrong = CliRunner().invoke(
-        app, ["evalset", "review", "--accept", "nothing", "--config", str(base.path)]
+    assert "1 accepted, 1 rejected; 1 wait for `rag-assets evalset review`" in answered.output
+    for arguments, problem in (
+        (["--accept", "nothing"], "no pending candidate"),
+        (["--accept", found[2]["id"], "--relevant", "docs/payrol.md"], "there is docs/payroll.md"),
+        (["--json"], "--json asks nothing"),
+    ):
+        wrong = CliRunner().invoke(
+            app, ["evalset", "review", *arguments, "--config", str(base.path)]
+        )
+        assert wrong.exit_code == 2
+        assert problem in wrong.output
+
+
+def test_a_question_is_put_in_other_words_and_documents_are_chosen_by_number(
+    base: SmallBase,
+) -> None:
+    log(base, ("Wer putzt hier?", 0.1), ("Who cooks?", 0.2))
+    found = run(base, "propose", "-n", "2", "--from", "log")["candidates"]
+    assert len(found[0]["relevant"]) > 1
+    typed = "x\ne\nWho cleans here?\na\n2 docs/nothing.md\n2\n"  # and then the input ends
+    answered = CliRunner().invoke(
+        app, ["evalset", "review", "--config", str(base.path)], input=typed
     )
-    assert wrong.exit_code == 2
-    assert "no pending candidate" in wrong.output
+    assert answered.exit_code == 0, answered.output
+    assert "found 'x'" in answered.output
+    assert "docs/nothing.md: the live version holds no such document" in answered.output
+    row = load_eval_set(base.root / "questions.jsonl").queries[-1]
+    assert (row.query, list(row.relevant)) == ("Who cleans here?", [found[0]["relevant"][1]])
+    assert row.origin["drafted"] == "Wer putzt hier?"
+    # It goes on where it ended, and what was put in other words does not come again.
+    again = CliRunner().invoke(app, ["evalset", "review", "--config", str(base.path)], input="s\n")
+    assert "1 of 1" in again.output
+    assert "Who cooks?" in again.output
+    assert not run(base, "propose", "-n", "2", "--from", "log")["candidates"]
 
 
 def test_a_configured_model_writes_the_questions(base: SmallBase) -> None:
