@@ -120,7 +120,7 @@ def test_review_asks_on_a_terminal(base: SmallBase) -> None:
 def test_a_question_is_put_in_other_words_and_documents_are_chosen_by_number(
     base: SmallBase,
 ) -> None:
-    log(base, ("Wer putzt hier?", 0.1), ("Who cooks?", 0.2))
+    log(base, ("Who cooks?", 0.2), ("Wer putzt hier?", 0.1))  # the newest comes first
     found = run(base, "propose", "-n", "2", "--from", "log")["candidates"]
     assert len(found[0]["relevant"]) > 1
     typed = "x\ne\nWho cleans here?\na\n2 docs/nothing.md\n2\n"  # and then the input ends
