@@ -150,6 +150,12 @@ def print_receipt(receipt: dict[str, Any]) -> None:
     changed = any(documents[name] for name in ("added", "changed", "deleted"))
     if receipt["promoted"]:
         say(f"Version {receipt['version']} is live ({receipt['seconds']:.1f} s).")
+    elif receipt["waits"] is not None:
+        version = receipt["waits"]
+        say(
+            f"Version {version} passed and waits beside version {receipt['live_version']}, which"
+            f" stays live: rag-assets canary, rag-assets promote {version}"
+        )
     elif changed or chunks["added"] or chunks["deleted"]:
         say(
             f"Version {receipt['version']} was built, version {receipt['live_version']} stays live."

@@ -171,6 +171,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
                 "chunks": done.frame.height,
                 **asdict(done.report),
                 "model": rag.pipeline.model,
+                "usd_this_month": rag.pipeline.ledger.spent(f"{datetime.now(UTC):%Y-%m}"),
                 "store_vectors": size.vectors,
                 "store_bytes": size.bytes,
                 "token_vector_bytes": size.token_bytes,

@@ -16,6 +16,7 @@ from rag_assets.index.build import (
     read_held,
 )
 from rag_assets.index.passages import PassageStore
+from rag_assets.index.versions import State
 from rag_assets.records import MANIFEST, digest_of
 from rag_assets.refresh.duplicates import link_duplicates, with_groups
 from rag_assets.refresh.pipeline import Pipeline
@@ -71,6 +72,11 @@ def make_candidate(pipeline: Pipeline, run_id: str, *, rebuild: str | None = Non
         if parent is not None and delta.empty and rebuild is None:
             versions.set_candidate(parent.version)
             return Candidate(parent, False, delta)
+        waiting = _waiting(pipeline, parent)
+        if waiting is not None and rebuild is None:
+            rest = plan_delta(*read_held(versions, waiting.version), wanted.manifest, states)
+            if rest.empty:
+                return Candidate(waiting, False, rest)
         manifest = build_candidate(
             versions,
             wanted,
@@ -87,6 +93,19 @@ def make_candidate(pipeline: Pipeline, run_id: str, *, rebuild: str | None = Non
         )
         versions.set_candidate(manifest.version)
     return Candidate(manifest, True, delta)
+
+
+def _waiting(pipeline: Pipeline, parent: Manifest | None) -> Manifest | None:
+    """The version that passed and waits beside the live one it was derived from, if any does."""
+    canary, versions = pipeline.config.canary, pipeline.versions
+    if canary is None or not canary.holds or parent is None:
+        return None
+    number = versions.candidate()
+    if number not in versions.sealed() or versions.state(number) is not State.CANDIDATE:
+        return None
+    manifest = versions.manifest(number)
+    derived = manifest.parent == parent.version and manifest.model == pipeline.model
+    return manifest if derived else None
 
 
 def _held(

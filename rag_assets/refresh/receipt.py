@@ -82,6 +82,7 @@ def compose(run_id: str, parts: dict[str, Any], live_version: int | None) -> dic
         "quarantined": parts.get("quarantined", []),
         "held": parts.get("held", {}) | _held_by_checks(verdict),
         "errors": parts.get("errors", {}),
+        "waits": parts.get("waits"),
     }
 
 

@@ -79,7 +79,7 @@ class AuditLog:
         """
         if self._config.answers != "text" or answer is None:
             return {}
-        cited = {str(citation.number): citation.chunk_id for citation in answer.citations}
+        cited = {str(c.number): [c.chunk_id, c.quote] for c in answer.citations}
         asked = answer.standalone_question or question
         return {"answer": {"question": asked, "text": answer.text, "cited": cited}}
 

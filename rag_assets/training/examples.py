@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,7 +102,7 @@ class Maker:
         doc_ids = self._doc_ids(pair)
         documents = [self._allowed(doc_id) for doc_id in doc_ids]
         self._side(pair, documents)
-        cited = [f"{number} {chunk}" for number, chunk in sorted(pair.cited.items())]
+        cited = [f"{number} {' '.join(one)}" for number, one in sorted(pair.cited.items())]
         states = [f"{d} {found.state}" for d, found in zip(doc_ids, documents, strict=True)]
         words = (pair.id, pair.question, pair.answer, pair.accepted_at, *pair.quotes)
         return digest_of(self._recipe, *words, *cited, *states)
@@ -161,10 +161,29 @@ class Maker:
     def _cited(self, pair: Pair) -> dict[int, Passage]:
         """A chunk's id changes with its text, so one that is here says what it said then."""
         try:
-            found = self._version.passages(list(pair.cited.values()))
+            found = self._version.passages([chunk_id for chunk_id, _ in pair.cited.values()])
         except StorageError as error:
             raise LeftOut("a passage was changed or removed") from error
-        return dict(zip(pair.cited, found, strict=True))
+        quotes = (quote for _, quote in pair.cited.values())
+        held = [self._holding(p, quote) for p, quote in zip(found, quotes, strict=True)]
+        return dict(zip(pair.cited, held, strict=True))
+
+    def _holding(self, passage: Passage, quote: str) -> Passage:
+        """The passage with what of its neighbours the quote needs: chunks that touch are shown to a
+        model as one, under the id of one of them."""
+        if quote in passage.text:
+            return passage
+        spans, lost = self._spans.find([quote], [passage.doc_id])
+        if lost:
+            raise LeftOut("a passage was changed or removed")
+        start = min(passage.start, *(span.start for span in spans))
+        end = max(passage.end, *(span.end for span in spans))
+        chunks = self._version.passages(self._version.chunk_ids([passage.doc_id]))
+        joined: Passage | None = None
+        for chunk in sorted(chunks, key=lambda chunk: (chunk.start, chunk.end)):
+            if chunk.end > start and chunk.start < end:
+                joined = chunk if joined is None else _joined(joined, chunk)
+        return replace(joined or passage, chunk_id=passage.chunk_id)
 
     def _numbered(self, pair: Pair) -> dict[int, Passage]:
         """The passages that the answer rests on, under the numbers it cites them by."""
@@ -241,6 +260,13 @@ class Maker:
 def side_of(document: str, held_out: float) -> str:
     """train or held_out, by the document's name alone: a dataset that grows moves nobody."""
     return "held_out" if int(digest_of("split", document)[:8], 16) < held_out * 2**32 else "train"
+
+
+def _joined(first: Passage, second: Passage) -> Passage:
+    """Both as one passage; what they share stands in it once."""
+    gap = "\n" if second.start > first.end else ""
+    text = first.text + gap + second.text[max(0, first.end - second.start) :]
+    return replace(first, text=text, end=max(first.end, second.end))
 
 
 def _source(number: int, passage: Passage, clean: Any) -> Source:

@@ -17,14 +17,14 @@ _REVISION = 1
 
 @dataclass(frozen=True, slots=True)
 class JudgedAnswer:
-    """One answer with its text. cited: number in the text to chunk_id; JSON has texts as keys."""
+    """One answer with its text. cited: number in the text, as JSON has it, to [chunk_id, quote]."""
 
     request_id: str
     principal: str | None
     knowledge_base: str
     question: str
     text: str
-    cited: dict[str, str]
+    cited: dict[str, list[str]]
     judged_at: str
 
 

@@ -16,7 +16,7 @@ class Pair:
     """A question with an answer that a person wrote or accepted.
 
     documents: doc_ids that a person named. quotes: texts of them that hold the answer. cited: of an
-    answer that the service gave, number in the text to chunk_id. for_testing: it is asked of the
+    answer that the service gave, number in the text to (chunk_id, quote). for_testing: it is asked of the
     held-out half of an eval set, and must not be trained on.
     """
 
@@ -26,7 +26,7 @@ class Pair:
     answer: str
     documents: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()
-    cited: Mapping[int, str] = field(default_factory=dict)
+    cited: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     accepted_at: str | None = None
     for_testing: bool = False
 
@@ -85,7 +85,7 @@ def _of_feedback(
                 answer.request_id,
                 answer.question,
                 answer.text,
-                cited={int(number): chunk_id for number, chunk_id in answer.cited.items()},
+                cited={int(number): (one[0], one[1]) for number, one in answer.cited.items()},
                 accepted_at=answer.judged_at,
                 for_testing=_same(answer.question) in testing,
             )

@@ -134,8 +134,11 @@ def test_a_candidate_waits_until_it_is_promoted(
     receipt = two.refresh()
     assert (receipt["promoted"], receipt["gate"]["passed"]) == (False, True)
     assert (receipt["version"], receipt["live_version"]) == (3, 2)
+    again = two.refresh()
+    assert (again["waits"], again["version"], again["gate"]["passed"]) == (3, 3, True)
     versions = Versions(two.storage)
     assert versions.state(3) is State.CANDIDATE
+    assert versions.sealed() == [1, 2, 3], "what waits is not built again"
     body = {"question": "Who answers requests concerning payroll?"}
     assert client.post("/v1/answer", json=body).json()["index_version"] == 3
 

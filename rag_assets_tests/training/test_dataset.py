@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,18 @@ import httpx
 import polars as pl
 import pytest
 
+from rag_assets.answering.prompt import instructions
 from rag_assets.cli.training_commands import instruct_dataset
 from rag_assets.config import AuditConfig
+from rag_assets.index.live import LiveIndex
 from rag_assets.index.passages import PassageStore
 from rag_assets.refresh.forget import find_document, forget_document
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets.service.audit import AuditLog
 from rag_assets.service.keys import KeyStore
 from rag_assets.training.dataset import Dataset, make_dataset, read_dataset
-from rag_assets.training.examples import side_of
+from rag_assets.training.examples import LeftOut, Maker, side_of
+from rag_assets.training.pairs import Pair
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
 from rag_assets_tests.service.conftest import serving
 
@@ -241,3 +245,24 @@ def test_what_is_erased_leaves_the_dataset(base: SmallBase, service: httpx.Clien
     assert not (Path(pipeline.storage) / "instruct_dataset").exists()
     left = make_dataset(pipeline)
     assert (left.examples["train"], left.left_out) == (0, {"a passage was changed or removed": 1})
+
+
+def test_a_quote_from_the_chunk_beside_brings_that_chunk_along(base: SmallBase) -> None:
+    base.refresh()
+    pipeline = Pipeline(base.configure())
+    live = LiveIndex(pipeline.storage)
+    with live.read() as version:
+        first, second, *_ = version.passages(version.chunk_ids(["docs/payroll.md"]))
+        last_words = " ".join(second.text.split()[-4:])
+        pair = Pair("feedback", "r1", "Who?", "They [2].", cited={2: (first.chunk_id, last_words)})
+        maker = Maker(version, pipeline.config.instruct_dataset, instructions(), "recipe")
+        row = maker.example(pair, maker.fingerprint(pair))
+        [passage] = row["passages"]
+        assert (passage["number"], passage["chunk_id"]) == (2, first.chunk_id)
+        assert (passage["start"], passage["end"]) == (first.start, second.end)
+        assert last_words in " ".join(passage["text"].split())
+        assert first.text.split()[:4] == passage["text"].split()[:4]
+        lost = replace(pair, cited={1: (first.chunk_id, "words that stand in no document")})
+        with pytest.raises(LeftOut, match="changed or removed"):
+            maker.fingerprint(lost)
+    live.close()
