@@ -16,8 +16,8 @@ class Pair:
     """A question with an answer that a person wrote or accepted.
 
     documents: doc_ids that a person named. quotes: texts of them that hold the answer. cited: of an
-    answer that the service gave, number in the text to (chunk_id, quote). for_testing: it is asked of the
-    held-out half of an eval set, and must not be trained on.
+    answer that the service gave, number in the text to (chunk_id, quote). for_testing: it is asked
+    of the held-out half of an eval set, and must not be trained on.
     """
 
     origin: Origin
