@@ -253,7 +253,7 @@ def test_a_quote_from_the_chunk_beside_brings_that_chunk_along(base: SmallBase) 
     live = LiveIndex(pipeline.storage)
     with live.read() as version:
         first, second, *_ = version.passages(version.chunk_ids(["docs/payroll.md"]))
-        last_words = " ".join(second.text.split()[-4:])
+        last_words = " ".join(second.text.split()[-6:])
         pair = Pair("feedback", "r1", "Who?", "They [2].", cited={2: (first.chunk_id, last_words)})
         maker = Maker(version, pipeline.config.instruct_dataset, instructions(), "recipe")
         row = maker.example(pair, maker.fingerprint(pair))
