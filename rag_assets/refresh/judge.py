@@ -46,7 +46,7 @@ def make_report(pipeline: Pipeline, version: int) -> list[EvalReport]:
     known = evidence.stored_reports(pipeline.versions, version, key, sets)
     if known is not None:
         return known
-    reports = _evaluated(pipeline, version, sets)
+    reports = _evaluated(pipeline, version, sets, _answerer(pipeline, version))
     evidence.store_reports(pipeline.versions, version, key, reports)
     return reports
 
@@ -169,7 +169,13 @@ def live_summary(pipeline: Pipeline) -> dict[str, Any]:
 
 def evaluated(pipeline: Pipeline, version: int) -> list[EvalReport]:
     """Fresh reports of any kept version; nothing is stored."""
-    return _evaluated(pipeline, version, eval_sets(pipeline, version))
+    sets = eval_sets(pipeline, version)
+    return _evaluated(pipeline, version, sets, _answerer(pipeline, version))
+
+
+def searched(pipeline: Pipeline, version: int) -> list[EvalReport]:
+    """Fresh reports of what is found; the answerer is not asked."""
+    return _evaluated(pipeline, version, eval_sets(pipeline, version), None)
 
 
 def comparison(
@@ -184,19 +190,25 @@ def comparison(
         sets = eval_sets(pipeline, other)
         key = _key(pipeline, other, sets)
         others = evidence.stored_reports(versions, other, key, sets)
-        others = others or _evaluated(pipeline, other, sets)
+        others = others or _evaluated(pipeline, other, sets, None)
     else:
-        others = evidence.reports_like(versions, other, reports) or evaluated(pipeline, other)
+        others = evidence.reports_like(versions, other, reports) or searched(pipeline, other)
     return compare_reports(other, reports, others)
 
 
-def _evaluated(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> list[EvalReport]:
+def _answerer(pipeline: Pipeline, version: int) -> AskedAnswerer | None:
+    """Who is asked whether an answer is given, where the gate wants to know."""
+    if not _asks_the_answerer(pipeline.config.evaluation.gate):
+        return None
+    abstains = _abstains(pipeline, pipeline.sentences.encode, version)
+    return AskedAnswerer(abstains, passages_for_answer(pipeline.config.retrieval.k))
+
+
+def _evaluated(
+    pipeline: Pipeline, version: int, sets: Sequence[EvalSet], answerer: AskedAnswerer | None
+) -> list[EvalReport]:
     encoder, config = pipeline.encoder(), pipeline.config
     gate = config.evaluation.gate
-    answerer = None
-    if _asks_the_answerer(gate):
-        abstains = _abstains(pipeline, pipeline.sentences.encode, version)
-        answerer = AskedAnswerer(abstains, passages_for_answer(config.retrieval.k))
     trust, aids = _trust(pipeline), open_aids(pipeline.config)
     live = LiveIndex(pipeline.storage)
     try:

@@ -175,7 +175,7 @@ def _trial(config: KnowledgeBaseConfig, settings: Settings, root: Path) -> Trial
     scratch.ledger = own.ledger
     embedded = 0 if place.exists() else _fill(own, scratch)
     version = scratch.versions.candidate()
-    reports = judge.evaluated(scratch, version)
+    reports = judge.searched(scratch, version)
     return Trial(
         settings,
         tuple(_named(result, report) for report in reports for result in report.results),

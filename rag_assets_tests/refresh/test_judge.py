@@ -11,7 +11,7 @@ from rag_assets.evaluation import evaluate
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.refresh import evidence
 from rag_assets.refresh.drift import FINDINGS, find_drift
-from rag_assets.refresh.judge import make_report
+from rag_assets.refresh.judge import make_report, searched
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
 
@@ -33,6 +33,7 @@ def test_two_versions_are_compared_with_what_is_kept_and_drift_is_found(small: S
 
     pipeline = Pipeline(small.configure())
     assert all(result.abstained is not None for result in make_report(pipeline, 2)[0].results)
+    assert all(result.abstained is None for result in searched(pipeline, 2)[0].results)
     kept = evidence.stored_comparison(pipeline.versions, 2, 1)
     [compared] = kept["sets"].values()
     assert compared["queries_compared"] == 8
