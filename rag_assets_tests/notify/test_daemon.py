@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rag_assets_tests.conftest import SUBJECTS, SmallBase
-from rag_assets_tests.deploy.test_monitoring import free_port
+from rag_assets_tests.deploy.programs import free_port
 from rag_assets_tests.notify.conftest import Receiver
 
 ROOT = Path(__file__).resolve().parents[2]
