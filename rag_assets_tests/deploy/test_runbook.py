@@ -14,7 +14,7 @@ from rag_assets_tests.deploy.programs import DEPLOY
 
 ROOT = DEPLOY.parent
 ALERTS = [rule for group in rules()["groups"] for rule in group["rules"] if "alert" in rule]
-MADE_BY_HAND = ("deploy/.env", "deploy/secrets/keys.env")
+MADE_BY_HAND = ("deploy/.env", "deploy/secrets/", "deploy/secrets/keys.env")
 PAGES = [ROOT / "docs" / "operations.md", ROOT / "docs" / "deployment.md"]
 
 
