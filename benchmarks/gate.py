@@ -301,11 +301,6 @@ TRIALS: dict[str, tuple[Spoil, Any, dict[str, Any]]] = {
     "20 % of the documents deleted at random": (_removing(0.2), _as_it_is, {}),
     "a quarter of them": (_removing(0.25), _as_it_is, {}),
     "the same, confirmed": (_removing(0.25), _as_it_is, {"confirm_deletes": True}),
-    "the same, confirmed and accepted": (
-        _removing(0.25),
-        _as_it_is,
-        {"confirm_deletes": True, "accept_stale": True},
-    ),
     "two documents deleted": (_removing(2 / 80), _as_it_is, {}),
     "20 % of the chunks lost on the way": (_review_notes, _lossy_build, {}),
     "40 % of the pages emptied": (_empty_two_fifths, _as_it_is, {}),

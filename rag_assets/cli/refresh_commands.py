@@ -51,15 +51,15 @@ def refresh(
         bool, typer.Option("--full", help="Distrust change tokens: read every document again.")
     ] = False,
     confirm_deletes: Annotated[
-        bool, typer.Option("--confirm-deletes", help="Let held deletions through.")
+        bool,
+        typer.Option(
+            "--confirm-deletes",
+            help="Deletions are meant: held ones, and those of what eval queries expect.",
+        ),
     ] = False,
     accept_quarantine: Annotated[
         bool,
         typer.Option("--accept-quarantine", help="Let what cannot be processed hold nothing."),
-    ] = False,
-    accept_stale: Annotated[
-        bool,
-        typer.Option("--accept-stale", help="Let documents go that eval queries expect."),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Look at the sources and say what would be done.")
@@ -84,7 +84,6 @@ def refresh(
         tuple(source or ()),
         accept_quarantine,
         insist=True,
-        accept_stale=accept_stale,
     )
     with dagster_instance(settings) as instance, _progress() as progress:
         receipt = Refresher(settings, instance, progress).refresh(options, full=full)

@@ -35,7 +35,6 @@ class RefreshConfig(dg.Config):
     sources: list[str] = Field(default_factory=list)
     accept_quarantine: bool = False
     insist: bool = False
-    accept_stale: bool = False
 
 
 def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDefinition]:
@@ -86,7 +85,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
             context.log.warning(message)
         rag.receipts.record(context.run.run_id, "held", held)
         rag.receipts.record(context.run.run_id, "accept_quarantine", config.accept_quarantine)
-        rag.receipts.record(context.run.run_id, "accept_stale", config.accept_stale)
+        rag.receipts.record(context.run.run_id, "confirm_deletes", config.confirm_deletes)
         rag.receipts.record(context.run.run_id, "errors", errors)
         return dg.MaterializeResult(
             value=frame,

@@ -51,7 +51,6 @@ def run_config(names: Names, options: Options) -> dict[str, object]:
         "sources": list(options.sources),
         "insist": options.insist,
         "accept_quarantine": options.accept_quarantine,
-        "accept_stale": options.accept_stale,
     }
     return {"ops": {f"{names.identifier}__raw_documents": {"config": config}}}
 

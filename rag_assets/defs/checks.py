@@ -185,11 +185,11 @@ def _check(
 
 
 def _acknowledged(outcome: CheckOutcome, parts: Mapping[str, Any]) -> CheckOutcome:
-    """The outcome, passed where somebody asked this very run to let the documents go."""
-    if outcome.name != EXPECTED or outcome.passed or not parts.get("accept_stale"):
+    """The outcome, passed where somebody confirmed the deletions in this very run."""
+    if outcome.name != EXPECTED or outcome.passed or not parts.get("confirm_deletes"):
         return outcome
     found = outcome.summary.removeprefix("refused because ").partition("; if they are meant")[0]
-    return replace(outcome, passed=True, summary=f"accepted by hand: {found}")
+    return replace(outcome, passed=True, summary=f"confirmed by hand: {found}")
 
 
 def record(rag: PipelineResource, run_id: str, version: int, outcome: CheckOutcome) -> None:

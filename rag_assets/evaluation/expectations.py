@@ -16,7 +16,8 @@ from rag_assets.index.base import CheckOutcome
 CHECK = "expected_documents"
 _SHOWN = 20  # queries in the details
 _ADVICE = (
-    "if they are meant to be gone, run `rag-assets refresh --accept-stale`, or change the eval set"
+    "if they are meant to be gone, run `rag-assets refresh --confirm-deletes`, or change the eval"
+    " set"
 )
 
 

@@ -82,8 +82,7 @@ class Options:
     """How one refresh treats its sources.
 
     audit: distrust change tokens and read everything again. sources: the names to look at, or all.
-    accept_quarantine: let what is in quarantine now hold nothing any more. accept_stale: let
-    documents go that eval queries expect. insist: ask also a
+    accept_quarantine: let what is in quarantine now hold nothing any more. insist: ask also a
     source that failed so often that it is left alone for a while. patient: look at a source at most
     once in the time that its `every` says, as the sensor does.
     """
@@ -94,7 +93,6 @@ class Options:
     accept_quarantine: bool = False
     insist: bool = False
     patient: bool = False
-    accept_stale: bool = False
 
 
 _KEPT_FOR = timedelta(days=7)

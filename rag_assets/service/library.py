@@ -12,7 +12,7 @@ from rag_assets.answering.calibration import load
 from rag_assets.answering.litellm_setup import load_litellm
 from rag_assets.answering.models import EXTRACTIVE
 from rag_assets.config import InboxConfig, KnowledgeBaseConfig, ServiceConfig, load_config
-from rag_assets.errors import ConfigError, RagError
+from rag_assets.errors import ConfigError, GateRefused, RagError
 from rag_assets.index.versions import Versions
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.service.canary import Arms
@@ -49,8 +49,14 @@ class Shelf:
         return self.versions.live().version
 
     def checked_version(self, version: int | None) -> int | None:
-        """`version`, if it is None or kept on disk. Raises: Refused (404)."""
-        if version is None or (self.versions.directory(version) / "MANIFEST.json").is_file():
+        """`version`, if it is None or kept on disk and proven. Raises: Refused (404, 409)."""
+        if version is None:
+            return None
+        if (self.versions.directory(version) / "MANIFEST.json").is_file():
+            try:
+                self.versions.demand_proven(version)
+            except GateRefused as error:
+                raise Refused(409, str(error), "version_not_proven", "version") from error
             return version
         known = ", ".join(map(str, self.versions.sealed())) or "none"
         raise Refused(

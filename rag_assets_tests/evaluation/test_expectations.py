@@ -54,8 +54,8 @@ def test_a_refusal_names_the_way_out_and_the_queries():
     outcome = judged(20, 4)
     assert outcome.summary == (
         "refused because 4 of 20 queries lost documents that they expect; 80% is left, floor 95%,"
-        " p 0.016; if they are meant to be gone, run `rag-assets refresh --accept-stale`, or change"
-        " the eval set"
+        " p 0.016; if they are meant to be gone, run `rag-assets refresh --confirm-deletes`, or"
+        " change the eval set"
     )
     assert outcome.details["queries"][0] == {
         "set": "set",

@@ -82,14 +82,16 @@ def test_a_fifth_of_what_is_asked_about_does_not_vanish_unless_somebody_says_so(
     assert not again["promoted"]
 
     config = str(small.path)
-    accepted = CliRunner().invoke(app, ["refresh", "--accept-stale", "--config", config, "--json"])
+    accepted = CliRunner().invoke(
+        app, ["refresh", "--confirm-deletes", "--config", config, "--json"]
+    )
     assert accepted.exit_code == 0, accepted.output
     receipt = json.loads(accepted.stdout)
     assert receipt["promoted"]
     [check] = [c for c in receipt["gate"]["checks"] if c["name"] == "expected_documents"]
     assert check["summary"] == (
-        "accepted by hand: 4 of 20 queries lost documents that they expect; 80% is left, floor 95%,"
-        " p 0.016"
+        "confirmed by hand: 4 of 20 queries lost documents that they expect; 80% is left, floor"
+        " 95%, p 0.016"
     )
     quiet = small.refresh()  # said once is enough: nobody expects them of the live version now
     assert (quiet["promoted"], quiet["gate"]["passed"]) == (False, True)

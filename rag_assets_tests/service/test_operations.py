@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 
 import httpx
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from rag_assets.index.versions import Versions
@@ -149,3 +150,18 @@ def test_requests_that_cannot_be_counted_are_not_let_in(base: Base, serve) -> No
     with sqlite3.connect(base.storage / "service/limits.sqlite3") as other:
         other.execute("DROP TABLE counters")
     assert refusal(client.get("/v1/models"))[:2] == (503, "storage_error")
+
+
+def test_a_version_that_the_gate_refused_is_never_served(base: Base, serve) -> None:
+    settings = yaml.safe_load(base.path.read_text())
+    gate = {**settings["evaluation"]["gate"], "recall@5": 1.0}
+    base.configure(evaluation={**settings["evaluation"], "gate": gate})
+    for page in sorted((base.root / "documents").glob("*.md"))[:3]:
+        page.write_text("# Nothing\n\nNothing is said here any more.\n")
+    receipt = base.refresh()
+    assert (receipt["version"], receipt["live_version"]) == (2, 1)
+    client = serve(base)
+    for path, body in (("search", {"query": "payroll"}), ("answer", QUESTION)):
+        assert client.post(f"/v1/{path}", json={**body, "version": 1}).status_code == 200
+        reply = client.post(f"/v1/{path}", json={**body, "version": 2})
+        assert refusal(reply) == (409, "version_not_proven", "version")
