@@ -1,5 +1,6 @@
 """Deciding on candidates for an eval set: each decision is on disk before the next is asked for."""
 
+import signal
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -74,6 +75,8 @@ class Reviewer:
         """
         rows: list[dict[str, object]] = []
         waiting = self.queue.pending()
+        # Polars takes the handler of Ctrl-C over and lets a read go on after it.
+        signal.siginterrupt(signal.SIGINT, True)
         try:
             for number, candidate in enumerate(waiting, start=1):
                 say(f"\n{number} of {len(waiting)}")

@@ -1,6 +1,10 @@
 """Candidates from a real knowledge base, its query log and a real model server."""
 
 import json
+import os
+import pty
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -138,6 +142,24 @@ def test_a_question_is_put_in_other_words_and_documents_are_chosen_by_number(
     assert "1 of 1" in again.output
     assert "Who cooks?" in again.output
     assert not run(base, "propose", "-n", "2", "--from", "log")["candidates"]
+
+
+def test_ctrl_c_ends_the_review_on_a_real_terminal(base: SmallBase) -> None:
+    run(base, "propose", "-n", "1", "--from", "chunks")
+    program = "from rag_assets.cli import main; main()"
+    arguments = ["evalset", "review", "--config", str(base.path)]
+    child, terminal = pty.fork()
+    if not child:
+        os.execv(sys.executable, [sys.executable, "-c", program, *arguments])
+    with os.fdopen(terminal, "r+b", buffering=0) as screen:
+        shown = b""
+        while b"[q]uit" not in shown:
+            shown += screen.read(4096)
+        time.sleep(0.5)  # by then it waits for a key
+        screen.write(b"\x03")
+        while b"1 wait for" not in shown:
+            shown += screen.read(4096)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_configured_model_writes_the_questions(base: SmallBase) -> None:
