@@ -1,11 +1,13 @@
 """Running the service: uvicorn, in one process or several."""
 
+import ctypes
 import os
 import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -19,6 +21,7 @@ from rag_assets.service.logs import log_as_json
 
 _PATHS = "RAG_SERVICE_CONFIGS"
 _DRAIN_SECONDS = 30
+_M_ARENA_MAX = -8  # of malloc.h
 _BACKLOG = 2048
 # How long the event loop waits for the interpreter while threads search; the default is 5 ms.
 _SWITCH_SECONDS = 0.0005
@@ -69,8 +72,19 @@ class _Config(uvicorn.Config):
     def configure_logging(self) -> None:
         """JSON lines; and a signal that uvicorn passes on after it has drained is a success."""
         log_as_json()
+        _share_heaps()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _end)
+
+
+def _share_heaps() -> None:
+    """Let all threads share two heaps, where the C library is glibc.
+
+    By default each thread gets one of its own, which keeps what closed index versions leave in it:
+    After 18 changes of version a service held 145 MB more than before, and 91 like this.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, 2)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
