@@ -269,7 +269,7 @@ class IssuesWorld:
         self.api.cut = False
 
 
-class TestIssues(DeletingSourceContract, HttpContract):
+class TestIssues(DeletingSourceContract, HttpContract, ReachesTheSearch):
     @pytest.fixture
     def world(self, api, tmp_path):
         return IssuesWorld(api, tmp_path)

@@ -105,7 +105,9 @@ class BotWorld:
         self.bot.down = False
 
 
-class TestBot(SourceContract, HttpContract):
+class TestBot(SourceContract, HttpContract, ReachesTheSearch):
+    left = ("alpha", "beta", "gamma")  # it never tells of what was deleted
+
     @pytest.fixture
     def world(self, bot):
         return BotWorld(bot)
