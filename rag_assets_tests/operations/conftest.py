@@ -48,9 +48,12 @@ def exporter(start: Start) -> Callable[..., str]:
         command = [*CLI, "exporter", "--config", path, *more]
         process = start(*command, "--port", "0")
         assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("Exporting "), line + process.stdout.read()
-        return line.split()[-1]
+        said = []
+        for line in process.stdout:  # warnings may come first; it ends when the process ends
+            if line.startswith("Exporting "):
+                return line.split()[-1]
+            said.append(line)
+        raise AssertionError("".join(said))
 
     return begin
 
