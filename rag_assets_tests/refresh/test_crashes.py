@@ -55,11 +55,14 @@ def copy_of(template: Path, root: Path) -> SmallBase:
     return base
 
 
-def assert_recovers(base: SmallBase, expected: dict) -> None:
-    """What is live is whole; the next refresh ends where a clean build does."""
+def assert_recovers(base: SmallBase, expected: dict, newest: int = 2) -> None:
+    """What is live is whole; the next refresh ends where a clean build does.
+
+    newest: the version that refreshes so far may have reached.
+    """
     pipeline = Pipeline(base.configure())
     live = pipeline.versions.live().version
-    assert live in (1, 2)
+    assert 1 <= live <= newest
     assert differences(pipeline.versions, live) == []
     receipt = base.refresh()
     assert receipt["live_version"] >= 2
@@ -98,7 +101,8 @@ def test_killed_at_random_moments_again_and_again(
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
         process.join()
-    assert_recovers(base, expected)
+    # Killed before it promotes, the first leaves version 2, and the second may promote version 3.
+    assert_recovers(base, expected, newest=3)
     base.close()
 
 
