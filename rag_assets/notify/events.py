@@ -16,7 +16,7 @@ LASTING = ("refused", "held", "failed", "sources", "quarantine", "silent", "budg
 
 _SHOWN = 5
 
-_TODO = {
+_ADVICE = {
     "refused": "correct the documents or the eval queries, or take back the changed settings, then"
     " refresh; `rag-assets evaluate --version {version} --compare {live}` shows every query.",
     "held": "if it is not right, mend the source: the next refresh lets go by itself.",
@@ -34,8 +34,8 @@ _TODO = {
 }
 
 
-def _todo(kind: str, **named: object) -> str:
-    return "What to do: " + _TODO[kind].format(**named)
+def _advised(kind: str, **named: object) -> str:
+    return "What to do: " + _ADVICE[kind].format(**named)
 
 
 def of_refresh(
@@ -61,7 +61,7 @@ def _of_receipt(parts: Mapping[str, Any]) -> Iterator[Event]:
             "held",
             digest_of(*sorted(guarded)),
             f"a guard holds {_listed(guarded)}",
-            lines=(*guarded.values(), _todo("held")),
+            lines=(*guarded.values(), _advised("held")),
         )
     if errors := parts.get("errors"):
         yield Event(
@@ -69,7 +69,7 @@ def _of_receipt(parts: Mapping[str, Any]) -> Iterator[Event]:
             "sources",
             digest_of(*sorted(errors)),
             f"{_listed(errors)} could not be listed; what is indexed of it stays",
-            lines=(*errors.values(), _todo("sources")),
+            lines=(*errors.values(), _advised("sources")),
         )
 
 
@@ -146,7 +146,7 @@ def _refused(parts: Mapping[str, Any], refusing: Sequence[Mapping[str, Any]]) ->
     if worst:
         lines += ["Worst queries:", *worst[:_SHOWN]]
     parent = parts.get("candidate", {}).get("parent")
-    lines.append(_todo("refused", version=version, live=parent if parent else "LIVE"))
+    lines.append(_advised("refused", version=version, live=parent if parent else "LIVE"))
     # Each new try has a new version number; what it was refused for is what makes it news.
     state = digest_of(*names, *(_rounded(check) for check in refusing))
     return Event(
@@ -204,7 +204,7 @@ def of_sources(
             ),
             (
                 *(f"{row['doc_id']}: {row['problem']}" for row in shown[:_SHOWN]),
-                _todo("quarantine"),
+                _advised("quarantine"),
             ),
         )
     hours = {source.name: source.silent_hours for source in config.sources if source.silent_hours}
@@ -225,7 +225,7 @@ def of_sources(
                 (name, f"for {waited:.1f} hours, {hours[name]:g} are usual")
                 for name, waited in silent.items()
             ),
-            (_todo("silent"),),
+            (_advised("silent"),),
         )
 
 
@@ -245,7 +245,7 @@ def of_budget(standing: Standing) -> Iterator[Event]:
             ("Budget", f"${standing.budget:g}"),
             ("Left", f"${standing.left or 0.0:.4f}"),
         ),
-        (_todo(standing.level),),
+        (_advised(standing.level),),
     )
 
 
@@ -257,7 +257,7 @@ def of_failure(config: KnowledgeBaseConfig, run_id: str | None, reason: str) -> 
         "failed",
         digest_of(words),
         "the refresh failed; the live version is unchanged",
-        lines=(reason, _todo("failed")),
+        lines=(reason, _advised("failed")),
         run_id=run_id,
         link=_link(config, run_id) if run_id else None,
     )
