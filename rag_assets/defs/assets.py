@@ -195,11 +195,11 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
             accept_quarantine(rag.pipeline)
         candidate = make_candidate(rag.pipeline, context.run.run_id)
         manifest, delta = candidate.manifest, candidate.delta
-        parent = manifest.parent if candidate.built else manifest.version
-        counts = account(rag.pipeline, manifest.version, parent)
+        counts = account(rag.pipeline, manifest.version, candidate.since)
         facts = {
             "version": manifest.version,
             "built": candidate.built,
+            "changed": candidate.changed,
             "parent": manifest.parent,
             "documents": manifest.documents,
             "chunks": manifest.chunks,

@@ -107,9 +107,9 @@ def _drift_checks(names: Names) -> dg.AssetChecksDefinition:
     def drift(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         rag: PipelineResource = getattr(context.resources, names.pipeline)
         version = rag.pipeline.versions.candidate()
-        built = rag.receipts.parts(context.run.run_id).get("candidate", {}).get("built", True)
+        made = rag.receipts.parts(context.run.run_id).get("candidate", {})
         for name in FINDINGS:
-            outcome = find_drift(rag.pipeline, version, name, changed=built)
+            outcome = find_drift(rag.pipeline, version, name, changed=made.get("changed", True))
             yield dg.AssetCheckResult(
                 check_name=name,
                 asset_key=key,

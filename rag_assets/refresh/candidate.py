@@ -24,11 +24,20 @@ from rag_assets.refresh.pipeline import Pipeline
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The version to judge. `built` is False when the live version already holds what is wanted."""
+    """The version to judge. `built` is False when a version already held what is wanted.
+
+    delta: what changed since the version `since`, or since nothing.
+    """
 
     manifest: Manifest
     built: bool
     delta: Delta
+    since: int | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether it holds anything else than the version before it."""
+        return self.since != self.manifest.version
 
 
 def wanted_version(pipeline: Pipeline) -> Wanted:
@@ -68,15 +77,14 @@ def make_candidate(pipeline: Pipeline, run_id: str, *, rebuild: str | None = Non
         states = wanted.documents.select("doc_id", "state", "content_hash").collect()
         held = _held(pipeline, parent, rebuild)
         delta = plan_delta(*held, wanted.manifest, states)
-        rebuild = rebuild or must_rebuild(parent, config.index, pipeline.model, delta)
-        if parent is not None and delta.empty and rebuild is None:
+        why = rebuild or must_rebuild(parent, config.index, pipeline.model, delta)
+        if parent is not None and delta.empty and why is None:
             versions.set_candidate(parent.version)
-            return Candidate(parent, False, delta)
-        waiting = _waiting(pipeline, parent)
-        if waiting is not None and rebuild is None:
-            rest = plan_delta(*read_held(versions, waiting.version), wanted.manifest, states)
-            if rest.empty:
-                return Candidate(waiting, False, rest)
+            return Candidate(parent, False, delta, parent.version)
+        made_before = None if rebuild else _made_before(pipeline, parent, wanted, states, delta)
+        if made_before is not None:
+            versions.set_candidate(made_before.manifest.version)
+            return made_before
         manifest = build_candidate(
             versions,
             wanted,
@@ -89,23 +97,36 @@ def make_candidate(pipeline: Pipeline, run_id: str, *, rebuild: str | None = Non
             run_id=run_id,
             parent=parent,
             delta=delta,
-            rebuild=rebuild,
+            rebuild=why,
         )
         versions.set_candidate(manifest.version)
-    return Candidate(manifest, True, delta)
+    return Candidate(manifest, True, delta, manifest.parent)
 
 
-def _waiting(pipeline: Pipeline, parent: Manifest | None) -> Manifest | None:
-    """The version that passed and waits beside the live one it was derived from, if any does."""
-    canary, versions = pipeline.config.canary, pipeline.versions
-    if canary is None or not canary.holds or parent is None:
+def _made_before(
+    pipeline: Pipeline,
+    parent: Manifest | None,
+    wanted: Wanted,
+    states: pl.DataFrame,
+    delta: Delta,
+) -> Candidate | None:
+    """A sealed version that holds what is wanted, neither refused nor promoted, if there is one.
+
+    It waits as a canary, or the run that made it was killed before it was promoted.
+    """
+    config, versions = pipeline.config, pipeline.versions
+    sealed = versions.sealed()
+    if not sealed or versions.state(sealed[-1]) is not State.CANDIDATE:
         return None
-    number = versions.candidate()
-    if number not in versions.sealed() or versions.state(number) is not State.CANDIDATE:
+    left = versions.manifest(sealed[-1])
+    if left.parent != (parent.version if parent else None):
         return None
-    manifest = versions.manifest(number)
-    derived = manifest.parent == parent.version and manifest.model == pipeline.model
-    return manifest if derived else None
+    rest = plan_delta(*read_held(versions, left.version), wanted.manifest, states)
+    if not rest.empty or must_rebuild(left, config.index, pipeline.model, rest) is not None:
+        return None
+    if config.canary is not None and config.canary.holds:
+        return Candidate(left, False, rest, left.version)
+    return Candidate(left, False, delta, left.parent)
 
 
 def _held(

@@ -76,7 +76,7 @@ def test_a_question_is_answered_with_numbered_sources(page: Browser, ask: httpx.
     shown = page.run("[...document.querySelectorAll('.source .n')].map(n => Number(n.innerText))")
     assert shown == list(range(1, len(answer["citations"]) + 1))
     assert page.run("document.querySelector('.cite').innerText") == "1"
-    assert "10 documents" in page.run("document.querySelector('#held').textContent")
+    page.until("document.querySelector('#held').textContent.includes('10 documents')")
     assert "version 1" in page.text(".facts")
     assert "**Sources" not in page.text(".text")
 
