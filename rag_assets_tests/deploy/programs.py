@@ -38,7 +38,7 @@ def until(what: Callable[[], Any], seconds: float = 60) -> Any:
         try:
             if found := what():
                 return found
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             pass
         time.sleep(0.2)
     raise AssertionError(f"nothing after {seconds} s")

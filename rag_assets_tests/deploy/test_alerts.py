@@ -271,7 +271,7 @@ def test_every_alert_fires_because_of_what_it_is_for(
             return seen >= names
 
         with suppress(AssertionError):
-            until(all_seen, 40)
+            until(all_seen, 150)
         assert sorted(names - seen) == []
         inhibited = {name for name in names if name.endswith("Burning")}
         inhibited |= {"RAGBudgetForecast"}

@@ -156,7 +156,7 @@ def test_panels_and_alerts_on_a_real_prometheus(
                 shown = query.replace("$__rate_interval", "1m").replace("$knowledge_base", ".*")
                 try:
                     until(
-                        lambda q=shown: fetched(f"{prometheus}/api/v1/query", query=q)["result"], 15
+                        lambda q=shown: fetched(f"{prometheus}/api/v1/query", query=q)["result"], 30
                     )
                 except AssertionError:
                     empty[f"{dashboard.name}: {panel.title}"] = shown
