@@ -1,48 +1,18 @@
 """The files of `deploy/`: what they name exists, and schemas hold. Nothing is built or applied."""
 
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
-import yaml
 
 from deploy import image_steps
 from deploy.image_steps import stages
-from rag_assets.cli import app as application
-from rag_assets.cli import (  # noqa: F401
-    inspect_commands,
-    operations_commands,
-    query_commands,
-    refresh_commands,
-    service_commands,
-)
 from rag_assets_tests.deploy.programs import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-KUBERNETES = DEPLOY / "kubernetes"
-
-
-def documents(text: str) -> list[dict[str, Any]]:
-    return [found for found in yaml.safe_load_all(text) if found]
-
-
-def test_every_command_that_is_started_exists() -> None:
-    commands = set(typer.main.get_command(application.app).commands)  # type: ignore[attr-defined]
-    started: set[str] = set()
-    for path in DEPLOY.rglob("*"):
-        if path.is_file() and path.suffix in {".yaml", ".service", ""}:
-            text = path.read_text(encoding="utf-8")
-            started |= set(re.findall(r"ExecStart=\S*rag-assets (\w+)", text))
-            started |= set(re.findall(r"\[rag-assets, (\w+)", text))
-            started |= set(re.findall(r'"rag-assets", "(\w+)"', text))
-            started |= set(re.findall(r"'(?:\S*/)?rag-assets (\w+)", text))
-    assert {"serve", "exporter", "refresh", "upkeep", "backup"} <= started <= commands
 
 
 def test_the_image_copies_what_is_there_and_is_no_root() -> None:
