@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-RUNBOOK = "docs/operations.md"
+from deploy.monitoring.runbook import link
 
 # (long window, short window, how many times faster than allowed the error budget burns, severity).
 # Source: Google, The Site Reliability Workbook, chapter 5, table 5-8.
@@ -44,7 +44,9 @@ class Objective:
 
 
 SLO = Path(__file__).resolve().parents[1] / "prometheus" / "slo.yaml"
-OBJECTIVES = tuple(Objective(**row) for row in yaml.safe_load(SLO.read_text())["objectives"])
+_SETTINGS = yaml.safe_load(SLO.read_text(encoding="utf-8"))
+OBJECTIVES = tuple(Objective(**row) for row in _SETTINGS["objectives"])
+RUNBOOK: str = _SETTINGS["runbook"]
 
 
 def _recorded(objective: Objective, window: str) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def _alert(
         "annotations": {
             "summary": summary,
             "description": description,
-            "runbook_url": f"{RUNBOOK}#{name.lower()}",
+            "runbook_url": link(RUNBOOK, name),
         },
     }
 

@@ -31,6 +31,7 @@ from rag_assets_tests.operations.conftest import CLI, Start, exporter, start
 
 __all__ = ["exporter", "receiver", "start"]
 
+UNITS = {"short", "s", "bytes", "percentunit", "currencyUSD", "reqps"}  # Grafana's names
 ALERTS = [rule for group in rules()["groups"] for rule in group["rules"] if "alert" in rule]
 
 
@@ -84,6 +85,21 @@ def test_dashboards_are_whole() -> None:
         assert len(covered) == len(set(covered)), "no panel lies on another"
         assert all(x < 24 for x, _ in covered)
         assert len({panel["title"] for panel in made["panels"]}) == len(made["panels"])
+
+
+def test_every_panel_says_what_it_shows() -> None:
+    panels = [p for d in DASHBOARDS for p in as_json(d)["panels"] if p["type"] != "text"]
+    assert len(panels) >= 50
+    for panel in panels:
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
+        assert panel["targets"], panel["title"]
+        for target in panel["targets"]:
+            labels = re.findall(r"{{(\w+)}}", target["legendFormat"])
+            assert target["legendFormat"].strip(), panel["title"]
+            grouped = re.search(r"(?:by|on) \(([\w, ]+)\)", target["expr"])
+            if grouped and "sum" in target["expr"]:
+                assert set(labels) <= set(re.split(r", *", grouped[1])), target["expr"]
 
 
 def busy_base(base: SmallBase) -> None:

@@ -1,10 +1,13 @@
 """docs/operations.md and docs/deployment.md: a page an alert, and files that exist."""
 
+import json
 import re
 
 import pytest
 
 from deploy.monitoring.rules import rules
+from deploy.monitoring.runbook import link
+from rag_assets_tests.deploy.composed import services
 from rag_assets_tests.deploy.programs import DEPLOY
 
 ROOT = DEPLOY.parent
@@ -21,13 +24,28 @@ def sections(text: str) -> dict[str, str]:
 
 
 def test_every_alert_leads_to_its_page() -> None:
-    found = {page.name: sections(page.read_text(encoding="utf-8")) for page in PAGES}
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "runbook.json").read_text())
+    shown = {str(panel["id"]): panel for panel in dashboard["panels"]}
+    headings = sections(PAGES[0].read_text(encoding="utf-8"))
     for alert in ALERTS:
-        path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
-        assert (ROOT / path).is_file(), path
-        page = found[(ROOT / path).name][anchor]
-        parts = re.findall(r"^\*\*(\w+)\.\*\* \S", page, re.MULTILINE)
-        assert parts == ["Means", "Look", "Do"], anchor
+        address, _, number = alert["annotations"]["runbook_url"].partition("?viewPanel=")
+        assert address == f"http://localhost:{grafana_port()}/d/{dashboard['uid']}"
+        assert shown[number]["title"] == alert["alert"]
+        page = shown[number]["options"]["content"]
+        assert re.findall(r"^\*\*(\w+)\.\*\* \S", page, re.MULTILINE) == ["Means", "Look", "Do"]
+        published = link("https://git.example.org/operations.md#ANCHOR", alert["alert"])
+        assert headings[published.partition("#")[2]].strip() == page
+
+
+def grafana_port() -> str:
+    """Where compose.yaml publishes it."""
+    [port] = services()["grafana"]["ports"]
+    return str(port).split(":")[1]
+
+
+def test_an_alert_without_a_page_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no page `## RAGNew`"):
+        link("PANEL", "RAGNew")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
