@@ -127,6 +127,7 @@ class LiveIndex:
         self._opening = threading.Lock()
         self._stamp: tuple[int, int, int] | None = None
         self._pointer: Pointer | None = None
+        self._serving: int | None = None  # whom calls for the live version were last given
 
     @contextmanager
     def read(self, version: int | None = None) -> Iterator[SealedVersion]:
@@ -147,15 +148,13 @@ class LiveIndex:
     def _borrow(self, version: int | None) -> _Slot:
         for _ in range(3):
             number = self._live_number() if version is None else version
-            slot = self._take(number)
+            slot = self._take(number, live=version is None)
+            if slot is None and version is None and self._opening.locked():
+                slot = self._take(self._serving)  # go on with the old one while others open the new
             if slot is not None:
                 return slot
-            if version is None:
-                current = self._take_any_while_opening(number)
-                if current is not None:
-                    return current
             with self._opening:
-                slot = self._take(number)
+                slot = self._take(number, live=version is None)
                 if slot is not None:
                     return slot
                 try:
@@ -164,43 +163,37 @@ class LiveIndex:
                     if version is None and self._live_number(fresh=True) != number:
                         continue  # promoted past it, and collected, while we were opening it
                     raise
-                return self._install(number, opened, keep_others=version is not None)
+                return self._install(number, opened, live=version is None)
         raise IndexNotReady(f"{self.versions.root}: the live version changes faster than it opens")
 
-    def _take(self, number: int) -> _Slot | None:
+    def _take(self, number: int | None, *, live: bool = False) -> _Slot | None:
         with self._lock:
-            slot = self._slots.get(number)
-            if slot is not None:
-                slot.users += 1
-            return slot
-
-    def _take_any_while_opening(self, number: int) -> _Slot | None:
-        """The version served so far, while another thread is opening `number`."""
-        if not self._opening.locked():
-            return None
-        with self._lock:
-            older = [n for n in self._slots if n != number]
-            if not older:
+            slot = None if number is None else self._slots.get(number)
+            if slot is None:
                 return None
-            slot = self._slots[max(older)]
             slot.users += 1
-            return slot
-
-    def _install(self, number: int, opened: SealedVersion, *, keep_others: bool) -> _Slot:
-        slot = _Slot(opened)
-        slot.users = 1
-        idle = []
-        with self._lock:
-            if not keep_others:
-                for other in list(self._slots):
-                    old = self._slots.pop(other)
-                    old.retired = True
-                    if old.users == 0:
-                        idle.append(old)
-            self._slots[number] = slot
+            idle = self._serve(number) if live and number != self._serving else []
         for old in idle:
             old.version.close()
         return slot
+
+    def _install(self, number: int, opened: SealedVersion, *, live: bool) -> _Slot:
+        slot = _Slot(opened)
+        slot.users = 1
+        with self._lock:
+            self._slots[number] = slot
+            idle = self._serve(number) if live else []
+        for old in idle:
+            old.version.close()
+        return slot
+
+    def _serve(self, number: int | None) -> list[_Slot]:
+        """Let go of every other version; returns those that nobody uses. Holds the lock."""
+        self._serving = number
+        others = [self._slots.pop(other) for other in list(self._slots) if other != number]
+        for other in others:
+            other.retired = True
+        return [other for other in others if other.users == 0]
 
     def _open(self, number: int) -> SealedVersion:
         version = SealedVersion(self.versions.directory(number), self.versions.manifest(number))

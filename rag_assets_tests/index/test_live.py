@@ -1,14 +1,15 @@
 import os
 import shutil
+import sqlite3
 import threading
 
 import numpy as np
 import pytest
 
 from rag_assets.errors import IndexNotReady
-from rag_assets.index.live import LiveIndex
+from rag_assets.index.live import LiveIndex, SealedVersion
 from rag_assets.index.versions import Versions
-from rag_assets_tests.index.conftest import DIMENSION, publish, vector
+from rag_assets_tests.index.conftest import DIMENSION, approve, build, publish, vector
 
 CONTENT = {f"d{i}": [f"text {i} {j}" for j in range(3)] for i in range(10)}
 
@@ -63,6 +64,53 @@ def test_a_rollback_is_picked_up(versions: Versions) -> None:
     with live.read() as version:
         assert version.manifest.version == 1
     live.close()
+
+
+def test_who_comes_while_a_version_opens_gets_the_one_that_was_live(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one that somebody asked for by its number, which may be a candidate."""
+    publish(versions, CONTENT)
+    build(versions, {**CONTENT, "d1": ["never promoted"]})
+    live = LiveIndex(versions.root.parent)
+    with live.read(), live.read(2):
+        pass
+    publish(versions, {**CONTENT, "d1": ["new"]})
+    opening, goes_on = threading.Event(), threading.Event()
+
+    def slowly(number: int) -> SealedVersion:
+        opening.set()
+        goes_on.wait(60)
+        return SealedVersion(versions.directory(number), versions.manifest(number))
+
+    monkeypatch.setattr(live, "_open", slowly)
+    first = threading.Thread(target=lambda: live.read().__enter__())
+    first.start()
+    assert opening.wait(60)
+    with live.read() as version:
+        assert version.manifest.version == 1
+    goes_on.set()
+    first.join()
+    with live.read() as version:
+        assert version.manifest.version == 3
+    live.close()
+
+
+def test_a_version_opened_by_its_number_replaces_the_old_one_when_promoted(
+    versions: Versions,
+) -> None:
+    publish(versions, CONTENT)
+    live = LiveIndex(versions.root.parent)
+    with live.read() as old:
+        waiting = build(versions, {**CONTENT, "d1": ["new"]}).version
+        with live.read(waiting):
+            approve(versions, waiting)
+            versions.promote(waiting)
+        with live.read() as version:
+            assert version.manifest.version == waiting
+        assert old.dense(vector("x"), 30), "it stays open for the call that has it"
+    with pytest.raises(sqlite3.ProgrammingError):
+        old.document_ids()
 
 
 def test_readers_see_no_error_and_one_version_each_while_versions_are_published(
