@@ -185,6 +185,9 @@ def _with_absolute_paths(
         entry.model_copy(update={"path": existing(entry.path, f"evaluation.sets.{i}", "file")})
         for i, entry in enumerate(config.evaluation.eval_sets)
     ]
+    for i, entry in enumerate(sets):
+        if entry.path in [other.path for other in sets[:i]]:
+            problems.append(f"evaluation.sets.{i}: {entry.path} is named twice; name it once")
     rerank = config.retrieval.rerank
     if isinstance(rerank, CrossEncoderRerank) and Path(resolved(rerank.model)).is_dir():
         rerank = rerank.model_copy(update={"model": resolved(rerank.model)})

@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from rag_assets.evaluation.pairing import Pair, change_of, paired
 from rag_assets.evaluation.report import EvalReport, QueryResult
-from rag_assets.evaluation.significance import paired_difference
 
 _OVERLAP_DEPTH = 10
 _RANKED_BY = "mrr@10"  # what makes a query a win or a loss
 _SLICED = ("recall@5", _RANKED_BY)
-
-Pair = tuple[QueryResult, QueryResult]
 
 
 def compare_reports(
@@ -30,9 +28,8 @@ def compare_reports(
 
 
 def _compare(report: EvalReport, other: EvalReport) -> dict[str, Any]:
-    before = {result.query.id: result for result in other.judged}
-    pairs = [(r, before[r.query.id]) for r in report.judged if r.query.id in before]
-    moved = _moved(pairs)
+    pairs = paired([report], [other])
+    moved = _moved(pairs, {r.query.id: r for r in report.judged})
     return {
         "queries_compared": len(pairs),
         "overlap@10": _mean([_overlap(pair) for pair in pairs]),
@@ -46,14 +43,9 @@ def _compare(report: EvalReport, other: EvalReport) -> dict[str, Any]:
 
 
 def _difference(name: str, pairs: Sequence[Pair]) -> dict[str, Any]:
-    values = [
-        (a.value(name), b.value(name))
-        for a, b in pairs
-        if a.counts_for(name) and b.counts_for(name)
-    ]
-    if not values:
+    found = change_of(name, pairs)
+    if found is None:
         return {"mean": None, "ci95": [None, None], "p": None, "wins": 0, "losses": 0}
-    found = paired_difference(*zip(*values, strict=True))
     return {
         "mean": found.mean,
         "ci95": [found.low, found.high],
@@ -67,31 +59,31 @@ def _sliced(pairs: Sequence[Pair], slices_of: Any) -> dict[str, dict[str, float 
     """Queries and mean differences by slice, the slice that lost most first."""
     groups: dict[str, list[Pair]] = {}
     for pair in pairs:
-        for name in slices_of(pair[0]):
+        for name in slices_of(pair.new):
             groups.setdefault(name, []).append(pair)
     rows: dict[str, dict[str, float | int]] = {
         name: {"queries": len(group)}
-        | {
-            metric: _mean([a.value(metric) - b.value(metric) for a, b in group])
-            for metric in _SLICED
-        }
+        | {metric: _mean([pair.change(metric) for pair in group]) for metric in _SLICED}
         for name, group in groups.items()
     }
     return dict(sorted(rows.items(), key=lambda row: (row[1][_RANKED_BY], row[0])))
 
 
-def _moved(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """Queries whose reciprocal rank differs, the largest change first."""
+def _moved(pairs: Sequence[Pair], ours: Mapping[str, QueryResult]) -> list[dict[str, Any]]:
+    """Queries whose reciprocal rank differs, the largest change first.
+
+    ours: the results by query as they came, whatever the other version holds.
+    """
     rows = [
         {
-            "id": a.query.id,
-            "query": a.query.query,
-            "difference": a.value(_RANKED_BY) - b.value(_RANKED_BY),
-            "expected": list(a.relevant),
-            "found": list(a.ranking[:3]),
-            "found_before": list(b.ranking[:3]),
+            "id": pair.new.query.id,
+            "query": pair.new.query.query,
+            "difference": pair.change(_RANKED_BY),
+            "expected": list(pair.new.relevant),
+            "found": list(ours[pair.new.query.id].ranking[:3]),
+            "found_before": list(pair.old.ranking[:3]),
         }
-        for a, b in pairs
+        for pair in pairs
     ]
     moved = [row for row in rows if row["difference"]]
     return sorted(moved, key=lambda row: (-abs(row["difference"]), row["difference"] > 0))
@@ -99,7 +91,7 @@ def _moved(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
 
 def _overlap(pair: Pair) -> float:
     """Documents in both top tens, of the longer one."""
-    ours, theirs = (set(result.ranking[:_OVERLAP_DEPTH]) for result in pair)
+    ours, theirs = (set(r.ranking[:_OVERLAP_DEPTH]) for r in (pair.new, pair.old))
     return len(ours & theirs) / max(len(ours), len(theirs), 1)
 
 

@@ -150,8 +150,10 @@ def _query(row: dict[str, Any], file: Path, line: int, mistakes: _Mistakes) -> E
     text = row.get("query")
     if not isinstance(text, str) or not text.strip():
         mistakes.add(file, line, f"query: expected a text that is not empty, found {text!r}")
-    if "relevant" not in row:
+    if row.get("relevant") is None:
         mistakes.add(file, line, "relevant: expected a list of doc_ids ([] for unanswerable)")
+    if not _is_id(row.get("id", line)):
+        mistakes.add(file, line, f"id: expected a text or a whole number, found {row['id']!r}")
     lists = {}
     for key in ("relevant", "passages", "tags", "groups"):
         lists[key] = row.get(key) or []
@@ -171,6 +173,9 @@ def _query(row: dict[str, Any], file: Path, line: int, mistakes: _Mistakes) -> E
         mistakes.add(file, line, f"half: expected tuning or held_out, found {half!r}")
     if len(mistakes.found) > before:
         return None
+    if none := [doc_id for doc_id in lists["relevant"] if grades.get(doc_id) == 0]:
+        mistakes.add(file, line, f"grades: {none[0]!r} is relevant, and graded 0; expected either")
+        return None
     relevant = dict.fromkeys(lists["relevant"], 1) | grades
     return EvalQuery(
         id=str(row.get("id", line)),
@@ -179,7 +184,7 @@ def _query(row: dict[str, Any], file: Path, line: int, mistakes: _Mistakes) -> E
         passages=tuple(lists["passages"]),
         answer=answer,
         tags=tuple(lists["tags"]),
-        groups=tuple(lists["groups"]) if "groups" in row else None,
+        groups=None if row.get("groups") is None else tuple(lists["groups"]),
         origin=MappingProxyType(origin),
         half=half,
     )
@@ -272,6 +277,12 @@ def _read(file: Path) -> str:
 
 def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_id(value: object) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip())
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_grade(value: object) -> bool:

@@ -14,6 +14,7 @@ from rag_assets.embedding.base import Encoder
 from rag_assets.embedding.tokens import TokenForm
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
 from rag_assets.evaluation.metrics import REPORTED, is_span_metric, parse_metric
+from rag_assets.evaluation.pairing import question_of
 from rag_assets.evaluation.report import EvalReport, QueryResult
 from rag_assets.evaluation.spans import PassageFinder, Span
 from rag_assets.index.base import OpenVersion
@@ -140,11 +141,12 @@ def evaluate_version(
 
 
 def _sampled(eval_set: EvalSet) -> frozenset[str]:
-    """Unanswerable queries, and as many others, chosen by their ids alone."""
+    """Unanswerable questions, and as many others, chosen by their ids alone."""
     chosen: list[str] = []
     for answerable in (False, True):
-        ids = [query.id for query in eval_set.queries if query.answerable == answerable]
-        chosen += sorted(ids, key=digest_of)[:_ASKED]
+        those = [query for query in eval_set.queries if query.answerable == answerable]
+        ids = {question_of(query): query.id for query in reversed(those)}  # each question once
+        chosen += sorted(ids.values(), key=digest_of)[:_ASKED]
     return frozenset(chosen)
 
 

@@ -10,6 +10,7 @@ from math import ceil
 
 from rag_assets.config import Gate
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
+from rag_assets.evaluation.pairing import question_of
 from rag_assets.evaluation.rates import Rate
 from rag_assets.index.base import CheckOutcome
 
@@ -42,16 +43,20 @@ def judge_expected_documents(
 
     live, candidate: doc_id to content hash of every document. One whose content came back under
     another name is not lost. `value` is the share that is left, by query; it is refused when it is
-    below the gate's floor and chance does not explain it.
+    below the gate's floor and chance does not explain it. Queries of a set that ask the same and
+    expect the same count once.
     """
     there = set(candidate.values())
     gone = {d for d, content in live.items() if d not in candidate and content not in there}
-    asked = [
-        _Kept(one.name, query, len(expected), tuple(d for d in expected if d in gone))
+    every = {
+        (one.name, question_of(query), tuple(sorted(query.relevant))): _Kept(
+            one.name, query, len(expected), tuple(d for d in expected if d in gone)
+        )
         for one in sets
         for query in one.queries
         if (expected := [doc_id for doc_id in query.relevant if doc_id in live])
-    ]
+    }
+    asked = list(every.values())
     if not asked:
         return CheckOutcome(CHECK, True, "nothing to ask: no query expects a document that is live")
     lost = [kept for kept in asked if kept.gone]

@@ -7,6 +7,7 @@ import numpy as np
 
 _RESAMPLES = 2000
 _PERMUTATIONS = 10_000
+_BATCH = 200  # of either at a time: 20,000 queries then take tens of megabytes, not hundreds
 _EXACT_UP_TO = 13  # non-zero differences; 2**13 sign patterns are fewer than _PERMUTATIONS
 _SEED = 20_261_120
 
@@ -37,11 +38,18 @@ def bootstrap_interval(values: np.ndarray, confidence: float = 0.95) -> np.ndarr
     values: float (queries, metrics), at least one query. Returns float (metrics, 2). The seed is
     fixed: the same values give the same interval. Source: Efron 1979.
     """
-    count = len(values)
-    draws = np.random.default_rng(_SEED).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
-    means = draws @ values / count
+    count, rng = len(values), np.random.default_rng(_SEED)
+    means = np.concatenate(
+        [_resampled(rng, count, _BATCH) @ values / count for _ in range(_RESAMPLES // _BATCH)]
+    )
     tail = (1 - confidence) / 2 * 100
     return np.percentile(means, [tail, 100 - tail], axis=0).T
+
+
+def _resampled(rng: np.random.Generator, count: int, draws: int) -> np.ndarray:
+    """How often each of `count` values is in each draw: float32 (draws, count)."""
+    times = (np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(draws))
+    return np.stack([drawn.astype(np.float32) for drawn in times])
 
 
 def paired_difference(candidate: Sequence[float], baseline: Sequence[float]) -> PairedDifference:
@@ -80,7 +88,8 @@ def _sums_by_chance(sizes: np.ndarray, observed: float) -> np.ndarray:
         return (2.0 * patterns - 1) @ sizes
     rng = np.random.default_rng(_SEED)
     sums = [
-        (2.0 * rng.integers(0, 2, (1000, count), dtype=np.int8) - 1) @ sizes
-        for _ in range(_PERMUTATIONS // 1000)
+        2 * (rng.integers(0, 2, (_BATCH, count), dtype=np.int8).astype(np.float64) @ sizes)
+        - sizes.sum()
+        for _ in range(_PERMUTATIONS // _BATCH)
     ]
     return np.concatenate([*sums, [observed]])

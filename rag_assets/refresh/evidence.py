@@ -13,6 +13,7 @@ from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
 from rag_assets.evaluation.report import EvalReport, QueryResult
 from rag_assets.evaluation.spans import Span
 from rag_assets.index.versions import Versions, write_atomically
+from rag_assets.records import digest_of
 
 
 def store_reports(
@@ -42,18 +43,36 @@ def stored_reports(
 def reports_like(
     versions: Versions, version: int, like: Sequence[EvalReport]
 ) -> list[EvalReport] | None:
-    """The stored reports of a version on the very queries of `like`, however they were made."""
+    """The stored reports of a version on those queries of `like` that it was asked, however.
+
+    A query that asks or expects something else now does not count as asked. None when nothing is
+    left.
+    """
     kept = _load(_path(versions, version))
     if kept is None:
         return None
     found = []
     for report in like:
-        rows = kept["sets"].get(report.name)
-        if rows is None or rows["content_hash"] != report.content_hash:
-            return None
+        rows = kept["sets"].get(report.name, {})
         queries = {result.query.id: result.query for result in report.results}
-        found.append(_report(version, report.name, rows, queries))
-    return found
+        if rows.get("content_hash") != report.content_hash:
+            asked = [row for row in rows.get("results", ()) if _is_about(row, queries)]
+            rows = {**rows, "results": asked, "content_hash": report.content_hash}
+        if rows["results"]:
+            found.append(_report(version, report.name, rows, queries))
+    return found or None
+
+
+def _is_about(row: Mapping[str, Any], queries: Mapping[str, EvalQuery]) -> bool:
+    """Whether a stored result answers the query that has its id now."""
+    query = queries.get(row["id"])
+    return query is not None and row.get("asked") == _digest(query)
+
+
+def _digest(query: EvalQuery) -> str:
+    """Of what is asked, by whom, and what is expected; the words themselves are not kept."""
+    expected = [sorted(query.relevant.items()), query.passages, query.groups]
+    return digest_of(query.query, json.dumps(expected))
 
 
 def summary(versions: Versions, version: int) -> dict[str, Any]:
@@ -95,6 +114,7 @@ def _rows(report: EvalReport) -> dict[str, Any]:
         "results": [
             {
                 "id": result.query.id,
+                "asked": _digest(result.query),
                 "relevant": dict(result.relevant),
                 "ranking": list(result.ranking),
                 "scores": [round(score, 6) for score in result.scores],

@@ -71,8 +71,9 @@ def regression(pipeline: Pipeline, version: int) -> CheckOutcome:
         return CheckOutcome(
             "no_regression",
             True,
-            "cannot tell: the live version has another model or layout and was not judged on"
-            " these queries; the floors decide alone",
+            "cannot tell: the live version has another model or layout and was asked none of these"
+            " queries; the floors decide alone. To compare, refresh once with the new queries and"
+            " the model of before",
             decided=False,
         )
     return judge_regression(candidate, live, pipeline.config.evaluation.gate)

@@ -24,9 +24,17 @@ def test_reads_every_key(tmp_path):
         "groups": ["hr"],
     }
     found = load_eval_set(
-        jsonl(tmp_path / "handbook.jsonl", row, "", {"query": "x", "relevant": []})
+        jsonl(
+            tmp_path / "handbook.jsonl",
+            row,
+            "",
+            {"query": "x", "relevant": []},
+            {"query": "y", "relevant": [], "groups": None},
+            {"query": "z", "relevant": [], "groups": []},
+        )
     )
-    first, second = found.queries
+    first, second, anyone, nobody = found.queries
+    assert (anyone.groups, nobody.groups) == (None, ())
     assert found.name == "handbook"
     assert (first.id, first.query, first.answer) == ("q1", row["query"], "30")
     assert dict(first.relevant) == {"docs/hr/vacation.md": 2, "docs/hr/leave.md": 1}
@@ -52,11 +60,17 @@ def test_every_mistake_is_reported_with_file_line_and_key(tmp_path):
         {"id": "c", "query": "x", "relevent": []},
         {"id": "d", "query": "x", "relevant": [], "grades": {"d": 1.5}},
         "[1]",
+        {"id": None, "query": "x", "relevant": []},
+        {"id": "e", "query": "x", "relevant": None},
+        {"id": "f", "query": "x", "relevant": ["d"], "grades": {"d": 0}},
     )
     with pytest.raises(ConfigError) as caught:
         load_eval_set(file)
     lines = str(caught.value).splitlines()
-    assert [line.removeprefix(f"{file}:").split(":")[0] for line in lines] == list("2234556" + "7")
+    assert [line.removeprefix(f"{file}:").split(":")[0] for line in lines] == [
+        *"22345567",
+        *("8", "9", "10"),
+    ]
     assert "query: expected a text that is not empty, found ' '" in lines[0]
     assert "relevant: expected a list of texts, found 'd'" in lines[1]
     assert "not JSON" in lines[2]
@@ -65,6 +79,9 @@ def test_every_mistake_is_reported_with_file_line_and_key(tmp_path):
     assert "relevant: expected a list of doc_ids" in lines[5]
     assert "grades: expected doc_id to whole number" in lines[6]
     assert "expected one JSON object a line" in lines[7]
+    assert "id: expected a text or a whole number, found None" in lines[8]
+    assert "relevant: expected a list of doc_ids ([] for unanswerable)" in lines[9]
+    assert "grades: 'd' is relevant, and graded 0; expected either" in lines[10]
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])

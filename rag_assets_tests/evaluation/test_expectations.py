@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,14 @@ def test_a_fifth_of_what_is_expected_may_not_vanish(count, lost, passed, decided
     assert (outcome.passed, outcome.decided) == (passed, decided)
     assert outcome.value == pytest.approx(1 - lost / count)
     assert outcome.floor == 0.95
+
+
+def test_a_question_that_is_repeated_counts_once():
+    same = EvalQuery("q0", "Where?", {"docs/0": 1})
+    one = EvalSet("set", "hash", tuple(replace(same, id=f"q{number}") for number in range(30)))
+    outcome = judge_expected_documents([one], holding(20), holding(20, without=[0]), GATE)
+    assert (outcome.passed, outcome.decided) == (True, False)
+    assert "1 of 1 queries lost" in outcome.summary
 
 
 def test_a_refusal_names_the_way_out_and_the_queries():

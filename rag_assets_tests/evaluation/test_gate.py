@@ -117,6 +117,45 @@ class TestQuality:
         elif not decided:
             assert "abstention is 0.500, floor 0.700 (10 queries, needs" in outcome.summary
 
+    def test_a_set_of_unanswerable_queries_alone_refuses_too(self):
+        asked = tuple(replace(nothing_to_find(number), abstained=False) for number in range(10))
+        only = EvalReport(2, "traps", "h", asked)
+        outcome = judge_quality([only], Gate(**{"recall@5": 0.5}, abstention=0.7))
+        assert not outcome.passed
+        assert outcome.summary == "refused because traps: abstention is 0.000, floor 0.700"
+        silent = EvalReport(2, "traps", "h", tuple(replace(r, abstained=True) for r in asked))
+        assert judge_quality([silent], Gate(abstention=0.7)).decided
+        outcome = judge_quality([silent], Gate(**{"recall@5": 0.5}, abstention=0.7))
+        assert (outcome.passed, outcome.decided) == (True, False)
+        assert outcome.summary == "cannot tell: 0 judged queries, needs 20"
+
+    def test_a_set_whose_documents_are_all_unknown_says_which(self):
+        query = EvalQuery("q", "?", {"wrong/a.md": 1})
+        results = tuple(
+            QueryResult(replace(query, id=str(n)), {}, (), (), 1.0, ("wrong/a.md",))
+            for n in range(30)
+        )
+        outcome = judge_quality([EvalReport(2, "handbook", "h", results)], GATE)
+        assert not outcome.decided
+        assert (
+            "30 more expect only documents that the version does not hold, such as wrong/a.md"
+            in (outcome.summary)
+        )
+
+    def test_one_question_asked_many_times_is_one_question(self):
+        same = [
+            replace(result(0, 0), query=replace(result(0, 0).query, id=f"q{n}")) for n in range(30)
+        ]
+        outcome = judge_quality([EvalReport(2, "handbook", "h", tuple(same))], GATE)
+        assert (outcome.passed, outcome.decided) == (True, False)
+        assert outcome.summary == (
+            "cannot tell: 1 judged queries in 30 rows, the others repeat them, needs 20"
+        )
+
+    def test_a_small_set_beside_a_large_one_is_named(self):
+        outcome = judge_quality([report([1] * 20), report([0] * 3, "faq")], GATE)
+        assert outcome.summary.endswith("faq is not judged: 3 judged queries, needs 20")
+
     def test_an_answerer_that_never_answers_is_refused(self):
         silent = tuple(replace(r, abstained=True) for r in report([1] * 20).results)
         outcome = judge_quality([EvalReport(2, "handbook", "h", silent)], Gate(answered=0.8))
@@ -183,6 +222,51 @@ class TestRegression:
     def test_queries_of_sets_with_other_names_are_not_mixed(self):
         outcome = judge_regression([report([0] * 30, "a")], [report([1] * 30, "b")], GATE)
         assert not outcome.decided
+
+    def test_a_large_set_does_not_hide_what_a_small_one_loses(self):
+        large, small = report([1] * 1000, "large"), report([1] * 40, "small")
+        worse = report([0] * 12 + [1] * 28, "small")
+        outcome = judge_regression([large, worse], [large, small], GATE)
+        assert not outcome.passed
+        assert outcome.summary.startswith("refused because recall@5 of small changed by -0.300")
+        assert "recall@5 changed" not in outcome.summary  # of all: -0.012, within the tolerance
+        assert [loss["id"] for loss in outcome.details["losses"][:2]] == ["q0", "q1"]
+
+    def test_a_question_asked_many_times_is_no_evidence_of_its_own(self):
+        def repeated(rank):
+            same = (replace(result(0, rank).query, id=f"again{n}") for n in range(50))
+            rows = tuple(replace(result(0, rank), query=query) for query in same)
+            return EvalReport(2, "handbook", "h", (*report([1] * 30).results[1:], *rows))
+
+        outcome = judge_regression([repeated(2)], [repeated(1)], GATE)
+        assert outcome.passed
+        assert outcome.details["changes"]["mrr@10"]["queries"] == 30
+        assert outcome.details["changes"]["mrr@10"]["losses"] == 1
+
+    def test_a_version_is_not_worse_for_holding_more_of_what_is_expected(self):
+        # Each query expects a.md, which both find, and b.md, which came in and takes place 1 or 11.
+        def asked(number, held, ranking):
+            query = EvalQuery(f"q{number}", f"question {number}", {"a.md": 1, "b.md": 1})
+            return QueryResult(query, dict.fromkeys(held, 1), tuple(ranking), (), 1.0)
+
+        live = EvalReport(1, "s", "h", tuple(asked(n, ["a.md"], ["a.md"]) for n in range(40)))
+        rankings = [["a.md"], ["b.md", "a.md"]]
+        more = tuple(asked(n, ["a.md", "b.md"], rankings[n % 2]) for n in range(40))
+        outcome = judge_regression([EvalReport(2, "s", "h", more)], [live], GATE)
+        assert (outcome.passed, outcome.decided, outcome.value) == (True, True, 0)
+
+    def test_a_version_is_not_better_for_holding_less_of_what_is_expected(self):
+        def asked(number, held, ranking):
+            query = EvalQuery(f"q{number}", f"question {number}", {"a.md": 1, "b.md": 1})
+            return QueryResult(query, dict.fromkeys(held, 1), tuple(ranking), (), 1.0)
+
+        before = tuple(asked(n, ["a.md", "b.md"], ["a.md"]) for n in range(40))
+        after = tuple(asked(n, ["a.md"], ["a.md"] if n % 4 else ["x"]) for n in range(40))
+        outcome = judge_regression(
+            [EvalReport(2, "s", "h", after)], [EvalReport(1, "s", "h", before)], GATE
+        )
+        assert not outcome.passed
+        assert outcome.details["changes"]["recall@5"]["mean"] == pytest.approx(-0.25)
 
     def test_without_a_live_version_there_is_nothing_to_compare(self):
         outcome = judge_regression([report([0] * 30)], [], GATE)

@@ -1,12 +1,14 @@
 """Judging real versions: what is kept, compared and found to have drifted."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from rag_assets.cli import evaluation_commands, refresh_commands  # noqa: F401
 from rag_assets.cli.app import app
+from rag_assets.errors import ConfigError
 from rag_assets.evaluation import evaluate
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.refresh import evidence
@@ -41,6 +43,16 @@ def test_two_versions_are_compared_with_what_is_kept_and_drift_is_found(small: S
     assert compared["queries"][0]["difference"] < 0
     assert list(compared["sources"]) == ["docs"]
 
+    # A query more: what the live version was asked before still tells of the others.
+    one_more = replace(make_report(pipeline, 2)[0], content_hash="other", results=())
+    asked = make_report(pipeline, 2)[0].results
+    other = replace(asked[0], query=replace(asked[0].query, query="something else"))
+    one_more = replace(one_more, results=(other, *asked[1:]))
+    [left] = evidence.reports_like(pipeline.versions, 1, [one_more])
+    assert [r.query.id for r in left.results] == [r.query.id for r in asked[1:]]
+    nothing_left = replace(one_more, results=(other,))
+    assert evidence.reports_like(pipeline.versions, 1, [nothing_left]) is None
+
     path = str(small.path)
     result = CliRunner().invoke(app, ["evaluate", "--config", path, "--compare", "1", "2"])
     assert result.exit_code == 0, result.output
@@ -60,6 +72,19 @@ def test_two_versions_are_compared_with_what_is_kept_and_drift_is_found(small: S
     assert findings["top_takeover"].details["documents"][0]["doc_id"].startswith("docs/")
     unchanged = find_drift(pipeline, 2, "embedding_shift", changed=False)
     assert unchanged.summary.startswith("not asked")
+    (small.root / "more").mkdir()  # two sets of one name do not take each other's place
+    (small.root / "more" / "questions.jsonl").write_text('{"query": "No?", "relevant": []}')
+    evaluation = small.settings["evaluation"]
+    evaluation["sets"] = ["questions.jsonl", "more/questions.jsonl"]
+    twice = Pipeline(small.configure(evaluation=evaluation))
+    judged = [(one.name, len(one.results)) for one in make_report(twice, 2)]
+    assert judged == [("kb-questions", 8), ("more-questions", 1)]
+    again = [(one.name, len(one.results)) for one in make_report(twice, 2)]
+    assert again == judged
+    evaluation["sets"] = ["questions.jsonl", "./questions.jsonl"]
+    with pytest.raises(ConfigError, match=r"evaluation\.sets\.1: .*questions.jsonl is named twice"):
+        small.configure(evaluation=evaluation)
+
     broken = find_drift(pipeline, 99, "stale_expectations")
     assert not broken.passed
     assert "index version 99 does not exist" in broken.summary
