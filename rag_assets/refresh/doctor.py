@@ -10,6 +10,7 @@ from typing import Any
 from rag_assets.config import KnowledgeBaseConfig
 from rag_assets.config.credentials import ADVICE
 from rag_assets.errors import RagError
+from rag_assets.refresh.judge import is_judged
 from rag_assets.refresh.pipeline import Options, Pipeline
 from rag_assets.sources.dead_letters import dead_letters
 
@@ -98,6 +99,11 @@ def _language_model(config: KnowledgeBaseConfig) -> str:
 def _live(pipeline: Pipeline) -> str:
     live = pipeline.versions.live()
     manifest = pipeline.versions.manifest(live.version)
+    if pipeline.config.evaluation.eval_sets and not is_judged(pipeline, live.version):
+        raise RagError(
+            f"version {live.version} is served, but was not judged with the retrieval settings,"
+            " eval sets and software of now; run `rag-assets refresh` to judge it"
+        )
     return f"version {live.version}: {manifest.documents} documents, {manifest.chunks} chunks"
 
 

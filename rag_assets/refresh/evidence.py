@@ -29,6 +29,12 @@ def store_reports(
     write_atomically(_path(versions, version), json.dumps(kept, ensure_ascii=False).encode())
 
 
+def is_stored(versions: Versions, version: int, key: str) -> bool:
+    """Whether there are reports of a version under this very key."""
+    kept = _load(_path(versions, version))
+    return kept is not None and kept["key"] == key
+
+
 def stored_reports(
     versions: Versions, version: int, key: str, sets: Sequence[EvalSet]
 ) -> list[EvalReport] | None:

@@ -51,6 +51,12 @@ def make_report(pipeline: Pipeline, version: int) -> list[EvalReport]:
     return reports
 
 
+def is_judged(pipeline: Pipeline, version: int) -> bool:
+    """Whether a version was judged on the eval sets of today, with the settings of today."""
+    sets = eval_sets(pipeline, version)
+    return evidence.is_stored(pipeline.versions, version, _key(pipeline, version, sets))
+
+
 def quality(pipeline: Pipeline, version: int) -> CheckOutcome:
     """Do the gated metrics reach their floors?"""
     return judge_quality(make_report(pipeline, version), pipeline.config.evaluation.gate)

@@ -164,6 +164,19 @@ def test_versions_explain_quarantine_doctor_and_reconcile(base: SmallBase) -> No
     assert reply("reconcile", "--config", base.path)["problems"] == []
 
 
+def test_doctor_tells_of_settings_that_nobody_judged(small: SmallBase) -> None:
+    small.fill(3)
+    small.ask_about(list(SUBJECTS[:3]), **{"recall@5": 0.5})
+    assert reply("refresh", "--config", small.path)["promoted"]
+    assert reply("doctor", "--config", small.path)["healthy"]
+    small.configure(retrieval={"mode": "lexical"})
+    found = reply("doctor", "--config", small.path, status=1)
+    [said] = [check["summary"] for check in found["checks"] if not check["ok"]]
+    assert "version 1 is served, but was not judged with the retrieval settings" in said
+    reply("refresh", "--config", small.path)
+    assert reply("doctor", "--config", small.path)["healthy"]
+
+
 def test_init_makes_a_knowledge_base_that_works(tmp_path: Path) -> None:
     made = reply("init", tmp_path / "new")
     assert "knowledge_base.yaml" in made["files"]
