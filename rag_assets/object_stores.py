@@ -10,8 +10,15 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _S3 = ("s3://", "s3a://")
+_SCHEMES = {"s3", "s3a", "gs", "az", "azure", "abfs", "abfss"}
 # A server that does not answer shall be reported while whoever asked still waits for it.
 _PATIENCE = timedelta(seconds=20)
+
+
+def in_object_store(url: str) -> bool:
+    """Whether an address is one that `open_store` takes."""
+    scheme, found, _ = url.partition("://")
+    return bool(found) and scheme.lower() in _SCHEMES
 
 
 def open_store(url: str, s3: S3Config | None = None) -> "ObjectStore":

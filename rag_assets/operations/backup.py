@@ -17,19 +17,18 @@ import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-import fsspec
-
 import rag_assets
-from rag_assets.config import KnowledgeBaseConfig
+from rag_assets.config import KnowledgeBaseConfig, S3Config
 from rag_assets.errors import BadRequest, StorageError
 from rag_assets.index.versions import Versions
 from rag_assets.mirror import mirror_of
+from rag_assets.operations.places import existing_file, new_file
 from rag_assets.refresh.pipeline import Pipeline
 
 _ABOUT, _SUMS = "BACKUP.json", "CHECKSUMS.json"
@@ -53,31 +52,26 @@ class Backup:
 
 
 def back_up(config: KnowledgeBaseConfig, target: str) -> Backup:
-    """Write a backup to a path or fsspec URL; an interrupted one leaves no file of that name.
+    """Write a backup to a path or URL; an interrupted one leaves no file of that name.
 
-    Raises: BadRequest when the target exists, Busy, StorageError.
+    Raises: BadRequest when the target exists or would be part of itself, Busy, StorageError.
     """
-    filesystem, path = fsspec.core.url_to_fs(target)
-    if filesystem.exists(path):
-        raise BadRequest(f"{target}: exists; name a new file, backups are never overwritten")
+    if "://" not in target and Path(target).resolve().is_relative_to(Path(config.storage)):
+        raise BadRequest(f"{target}: is inside of what is backed up; name a file elsewhere")
     pipeline = Pipeline(config)
-    partial = f"{path}.partial"
-    try:
-        with pipeline.refreshing(), pipeline.versions.publishing():
-            pointer = pipeline.versions.pointer()
-            about = Backup(
-                config.name,
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                pointer.version if pointer else None,
-                rag_assets.__version__,
-            )
-            with filesystem.open(partial, "wb") as stream:
-                sums = _written(config, about, cast(IO[bytes], stream))
-        filesystem.mv(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            filesystem.rm(partial)
-        raise StorageError(f"{target}: the backup cannot be written ({error})") from error
+    with (
+        new_file(target, config.s3) as stream,
+        pipeline.refreshing(),
+        pipeline.versions.publishing(),
+    ):
+        pointer = pipeline.versions.pointer()
+        about = Backup(
+            config.name,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            pointer.version if pointer else None,
+            rag_assets.__version__,
+        )
+        sums = _written(config, about, stream)
     sizes = sum(size for _, size in sums.values())
     return Backup(**{**asdict(about), "files": len(sums), "bytes": sizes})
 
@@ -178,22 +172,23 @@ def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(member, io.BytesIO(data))
 
 
-def restore(source: str, directory: Path) -> Backup:
+def restore(source: str, directory: Path, s3: S3Config | None = None) -> Backup:
     """Unpack a backup into an empty or new directory, as storage/ and config/.
 
-    Every file is compared with its checksum. Raises: BadRequest when the directory is not empty,
-    StorageError when the backup is damaged, cut off, or none; then nothing is left behind.
+    s3: how a bucket is reached; without it, as the environment says. Every file is compared with
+    its checksum.
+
+    Raises: BadRequest when the directory is not empty, StorageError when the backup is damaged, cut
+    off, or none; then nothing is left behind.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise BadRequest(f"{directory}: is not empty; name a new or an empty directory")
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".restore-") as folder:
         try:
-            with fsspec.open(source, "rb") as stream:
-                about = _unpacked(cast(IO[bytes], stream), Path(folder))
-        except FileNotFoundError as error:
-            raise BadRequest(f"{source}: no such file") from error
-        except (tarfile.TarError, OSError, ValueError, TypeError) as error:
+            with existing_file(source, s3) as stream:
+                about = _unpacked(stream, Path(folder))
+        except (tarfile.TarError, ValueError, TypeError) as error:
             raise StorageError(f"{source}: no whole backup ({error})") from error
         if directory.exists():
             directory.rmdir()
@@ -220,7 +215,7 @@ def restore_storage(source: str, config: KnowledgeBaseConfig) -> Backup:
         )
     storage.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=storage.parent, prefix=".restore-") as folder:
-        found = restore(source, Path(folder) / "all")
+        found = restore(source, Path(folder) / "all", config.s3)
         if found.knowledge_base != config.name:
             raise BadRequest(
                 f"{source}: is a backup of {found.knowledge_base!r}, not of {config.name!r}"

@@ -17,6 +17,10 @@ from rag_assets.operations.backup import back_up, restore, restore_storage
 from rag_assets.refresh.pipeline import Options
 from rag_assets.service.keys import KeyStore
 from rag_assets_tests.conftest import SUBJECTS, SmallBase
+from rag_assets_tests.mirror.conftest import bucket, server
+from rag_assets_tests.sources import moto_server
+
+__all__ = ["bucket", "server"]
 
 QUESTIONS = [f"Who answers requests concerning {subject}?" for subject in SUBJECTS[:4]]
 
@@ -143,6 +147,57 @@ def test_a_damaged_a_cut_off_and_a_foreign_file_are_refused_and_leave_nothing(
     with pytest.raises(BadRequest, match="no such file"):
         restore(str(tmp_path / "nothing.tar"), target)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_backup_in_a_bucket(
+    filled: SmallBase, server: str, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the section `s3` of the configuration, and without one through the environment."""
+    config = filled.configure(s3=moto_server.settings(server))
+    expected = answers(filled)
+    archive = "s3://storage/backups/kb.tar"
+    made = back_up(config, archive)
+    [found] = bucket.list_objects_v2(Bucket="storage")["Contents"]
+    assert found["Key"] == "backups/kb.tar"
+    with pytest.raises(BadRequest, match="never overwritten"):
+        back_up(config, archive)
+    shutil.rmtree(config.storage)
+    assert restore_storage(archive, config) == made
+    assert answers(filled) == expected
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": moto_server.KEYS["aws_access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": moto_server.KEYS["aws_secret_access_key"],
+        "AWS_ENDPOINT_URL": server,
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert restore(archive, tmp_path / "elsewhere") == made
+    with pytest.raises(BadRequest, match="no such file"):
+        restore("s3://storage/backups/other.tar", tmp_path / "nowhere")
+    with pytest.raises(BadRequest, match="names no file"):
+        back_up(config, "s3://storage")
+    with pytest.raises(StorageError, match="cannot be written"):
+        back_up(config, "s3://no-such-bucket/kb.tar")
+
+
+def test_an_interrupted_backup_leaves_no_file(
+    filled: SmallBase, server: str, bucket: Any, tmp_path: Path
+) -> None:
+    config = filled.configure(s3=moto_server.settings(server))
+    (Path(config.storage) / "zz-large").write_bytes(bytes(12_000_000))  # more than one part
+    broken = Path(config.storage) / "zzz.sqlite"
+    broken.write_bytes(b"SQLite format 3\x00" + b"no more than that")
+    for target in ("s3://storage/kb.tar", str(tmp_path / "backups" / "kb.tar")):
+        (tmp_path / "backups").mkdir(exist_ok=True)
+        with pytest.raises(StorageError, match=r"zzz\.sqlite: cannot be copied"):
+            back_up(config, target)
+    assert "Contents" not in bucket.list_objects_v2(Bucket="storage")
+    assert list((tmp_path / "backups").iterdir()) == []
+    broken.unlink()
+    assert back_up(config, str(tmp_path / "backups" / "kb.tar")).bytes > 12_000_000
+    with pytest.raises(BadRequest, match="inside of what is backed up"):
+        back_up(config, str(Path(config.storage) / "kb.tar"))
 
 
 def test_names_that_lead_out_are_refused(tmp_path: Path) -> None:
