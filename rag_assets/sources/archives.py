@@ -7,16 +7,21 @@ comes as one document.
 import bz2
 import gzip
 import lzma
+import posixpath
+import struct
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import IO, cast
 from urllib.parse import quote
 
 from rag_assets.sources.base import Entry
+from rag_assets.sources.fields import printable
 
 SEPARATOR = "!/"
 MOST_MEMBERS = 10_000
@@ -30,6 +35,17 @@ _COMPRESSED: dict[str, Callable[[str], object]] = {
     ".txz": lzma.open,
 }
 _TAR = (".tar", *_COMPRESSED)
+# RuntimeError: an unknown kind of packing, or a password.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    lzma.LZMAError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    RuntimeError,
+)
 _LARGEST_UNPACKED = 2 << 30  # bytes of a compressed tar
 
 
@@ -50,13 +66,7 @@ class Archives:
         lister = _zip_members if path.lower().endswith(_ZIP) else self._tar_members
         try:
             found = list(lister(path, archive))
-        except (
-            zipfile.BadZipFile,
-            tarfile.TarError,
-            lzma.LZMAError,
-            EOFError,
-            ValueError,
-        ) as error:
+        except _DAMAGED as error:
             yield replace(archive, problem=f"damaged archive: {error}")
             return
         except OSError as error:
@@ -66,20 +76,23 @@ class Archives:
             problem = f"too large: {len(found):,} members, the limit is {MOST_MEMBERS:,}"
             yield replace(archive, problem=problem)
             return
-        yield from found
+        # Of members of one name the last one counts, as for everything that unpacks.
+        yield from {entry.key: entry for entry in found}.values()
 
     def read(self, path: str, member: str) -> bytes:
         """The bytes of a member. Raises: OSError."""
         try:
             if path.lower().endswith(_ZIP):
                 with zipfile.ZipFile(path) as archive:
-                    return archive.read(member)
+                    names = [info for info in archive.infolist() if _name(info.filename) == member]
+                    return archive.read(names[-1])
             with self._tar(path) as tar:
-                file = tar.extractfile(member)
-                if file is None:
-                    raise OSError(f"{member} in {path} is not a file")
-                return file.read()
-        except (zipfile.BadZipFile, tarfile.TarError, KeyError, RuntimeError, EOFError) as error:
+                members = [info for info in tar if info.isreg() and _name(info.name) == member]
+                file = tar.extractfile(members[-1])
+                return b"" if file is None else file.read()
+        except IndexError as error:
+            raise OSError(f"{path} has no {member}") from error
+        except _DAMAGED as error:
             raise OSError(f"{member} in {path}: {error}") from error
 
     def _tar_members(self, path: str, archive: Entry) -> Iterator[Entry]:
@@ -88,7 +101,9 @@ class Archives:
                 if info.isreg():
                     # A tar has no checksums: any change of the archive makes all its members new.
                     token = f"{archive.token}-{info.offset}-{info.size}"
-                    modified = datetime.fromtimestamp(info.mtime, UTC)
+                    modified = None
+                    with suppress(ValueError, OverflowError, OSError):
+                        modified = datetime.fromtimestamp(info.mtime, UTC)
                     yield _entry(archive, info.name, token, info.size, modified)
 
     def _tar(self, path: str) -> tarfile.TarFile:
@@ -129,12 +144,17 @@ def _zip_members(path: str, archive: Entry) -> Iterator[Entry]:
 
 
 def _entry(archive: Entry, member: str, token: str, size: int, modified: datetime | None) -> Entry:
-    member = member.replace("\\", "/").lstrip("/")
+    member = _name(member)
     return Entry(
-        key=f"{archive.key}{SEPARATOR}{member}",
-        uri=f"{archive.uri}{SEPARATOR}{quote(member)}",
-        name=member.rpartition("/")[2],
+        key=f"{archive.key}{SEPARATOR}{printable(member)}",
+        uri=f"{archive.uri}{SEPARATOR}{quote(member.encode('utf-8', 'surrogateescape'))}",
+        name=printable(member.rpartition("/")[2]),
         token=token,
         size=size,
         modified_at=modified,
     )
+
+
+def _name(member: str) -> str:
+    """A member's path with folders told apart by `/`, from where the archive is."""
+    return posixpath.normpath(member.replace("\\", "/").lstrip("/"))

@@ -6,13 +6,16 @@ failed or came back empty deletes nothing.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 
 import polars as pl
 
 from rag_assets.config import SourceConfig
-from rag_assets.errors import SourceError
+from rag_assets.errors import RagError, SourceError
 from rag_assets.lake import Lake
 from rag_assets.records import RAW_DOCUMENTS, bucket_of, checked, digest_of
 from rag_assets.sources.base import Entry, Source
@@ -34,6 +37,7 @@ _LISTED = [
     "valid_until",
     "problem",
 ]
+_PAGE = 10_000  # entries at once in memory
 LISTING = pl.Schema({name: RAW_DOCUMENTS[name] for name in _LISTED})
 
 
@@ -68,24 +72,57 @@ def list_source(config: SourceConfig, source: Source) -> pl.DataFrame:
 
     Raises: SourceError when the listing is incomplete.
     """
-    try:
+    with answers_read(config):
         return listed_rows(config, source.scan())
+
+
+@contextmanager
+def answers_read(config: SourceConfig) -> Iterator[None]:
+    """Raises: SourceError for whatever goes wrong while a source is read."""
+    try:
+        yield
     except OSError as error:
         raise SourceError(
             f"source {config.name!r}: the listing failed ({error}); nothing of it was changed"
         ) from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise SourceError(
+            f"source {config.name!r}: what it answers is not what was expected"
+            f" ({type(error).__name__}: {error}); nothing of it was changed"
+        ) from error
 
 
 def listed_rows(config: SourceConfig, entries: Iterable[Entry]) -> pl.DataFrame:
-    """Entries as a `LISTING` frame, in order of doc_id; without those from before `since`."""
-    rows = [_listed_row(config, entry) for entry in entries if not _is_earlier(config, entry)]
-    return pl.DataFrame(rows, schema=LISTING, orient="row").sort("doc_id")
+    """Entries as a `LISTING` frame, in order of doc_id; without those from before `since`.
+
+    Memory is a page of entries beside the frame. A second entry with a key is a problem, never
+    another document.
+    """
+    wanted = (_listed_row(config, entry) for entry in entries if not _is_earlier(config, entry))
+    pages = [
+        pl.DataFrame(page, schema=LISTING, orient="row")
+        for page in iter(lambda: list(islice(wanted, _PAGE)), [])
+    ]
+    frame = pl.concat([LISTING.to_frame(), *pages]).sort("doc_id", maintain_order=True)
+    again = pl.int_range(pl.len()).over("doc_id")
+    if frame["doc_id"].n_unique() == frame.height:
+        return frame
+    problem = pl.format("listed {} times under one id: only the first counts", again + 1)
+    return frame.with_columns(
+        doc_id=pl.when(again > 0).then(pl.format("{}#{}", "doc_id", again + 1)).otherwise("doc_id"),
+        problem=pl.when(again > 0).then(problem).otherwise("problem"),
+    ).sort("doc_id")
 
 
 def _is_earlier(config: SourceConfig, entry: Entry) -> bool:
     if config.since is None or entry.modified_at is None:
         return False
-    return entry.modified_at.date() < config.since
+    return in_utc(entry.modified_at).date() < config.since
+
+
+def in_utc(moment: datetime) -> datetime:
+    """A moment in UTC; one without a zone is."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _listed_row(config: SourceConfig, entry: Entry) -> tuple[object, ...]:
@@ -195,6 +232,11 @@ def _fetch(row: dict, source: Source, lake: Lake) -> dict:
         data = source.fetch(_entry(row))
     except (OSError, SourceError) as error:
         return {**row, "content_hash": None, "problem": f"{_UNREADABLE}{error}"}
+    except RagError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of one document, which is quarantined with it
+        said = f"{_UNREADABLE}{type(error).__name__}: {error}"
+        return {**row, "content_hash": None, "problem": said}
     return {**row, "content_hash": lake.put_bytes(data)}
 
 

@@ -6,9 +6,11 @@ never deletes anything.
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -46,6 +48,7 @@ class FeedSource:
     def __init__(self, config: FeedConfig, client: HttpClient | None = None) -> None:
         self._config = config
         self._client = client or HttpClient(config.http)
+        self._client.trust_only(config.feeds)
         self._inbox = Inbox.at(config, config.name)
 
     def scan(self) -> Iterator[Entry]:
@@ -58,7 +61,7 @@ class FeedSource:
         for feed in self._config.feeds:
             try:
                 for item in self._items(feed):
-                    self._take_in(item)
+                    self._take_in(item, hashlib.sha256(feed.encode()).hexdigest()[:16])
             except Unreachable as error:
                 problems.append(str(error))
         if problems:
@@ -85,15 +88,24 @@ class FeedSource:
             raise Unreachable(f"{feed}: status {reply.status}")
         return _parsed(reply)
 
-    def _take_in(self, item: _Item) -> None:
-        """Keep an item that is new or says something new."""
-        held = self._inbox.header(item.guid)
+    def _take_in(self, item: _Item, feed: str) -> None:
+        """Keep an item that is new or says something new.
+
+        Two feeds may count their items alike: what another feed brought stays, and one with another
+        link gets a key of its own.
+        """
+        key, held = item.guid, self._inbox.header(item.guid)
+        if held is not None and (held["metadata"] or {}).get("feed", feed) != feed:
+            if (held.get("uri") or "") == item.link:
+                return
+            key = hashlib.sha256(f"{feed}\x1f{item.guid}".encode()).hexdigest()
+            held = self._inbox.header(key)
         if held is not None and held.get("erased"):
             return
         if held is not None and (held["metadata"] or {}).get("feed_digest") == item.digest:
             return
         data = self._article(item)
-        metadata = {"feed_digest": item.digest, "author": item.author or None}
+        metadata = {"feed": feed, "feed_digest": item.digest, "author": item.author or None}
         if item.published:
             metadata["published"] = item.published.isoformat()
         pushed = Pushed(
@@ -102,7 +114,7 @@ class FeedSource:
             title=item.title or None,
             metadata={key: value for key, value in metadata.items() if value},
         )
-        self._inbox.put(item.guid, data, pushed)
+        self._inbox.put(key, data, pushed)
 
     def _article(self, item: _Item) -> bytes:
         """The page behind an item; what the feed holds where there is none to be had."""
@@ -113,7 +125,7 @@ class FeedSource:
                 reply = None
             if reply is not None and reply.status == 200 and reply.body.strip():
                 return reply.body
-        return f"<h1>{item.title}</h1>\n{item.html}".encode("utf-8", "replace")
+        return f"<h1>{escape(item.title)}</h1>\n{item.html}".encode("utf-8", "replace")
 
 
 def _parsed(reply: Reply) -> list[_Item]:
@@ -162,7 +174,8 @@ def _link(node: "_Element", base: str) -> str:
         if child.get("rel", "alternate") == "alternate":
             target = child.get("href") or (child.text or "").strip()
             if target:
-                return urljoin(base, target)
+                with suppress(ValueError):
+                    return urljoin(base, target)
     return ""
 
 

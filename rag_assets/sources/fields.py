@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 from rag_assets.sources.base import Scalar
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
+_LONE = re.compile("[\ud800-\udfff]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -53,6 +55,13 @@ def moment_of(value: Any) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def printable(text: str) -> str:
+    """The text with every byte that was not UTF-8 (a lone surrogate in Python) as %XX."""
+    if text.isascii():
+        return text
+    return _LONE.sub(lambda run: quote(run[0].encode("utf-8", "surrogateescape"), safe=""), text)
 
 
 def scalar_of(value: Any) -> Scalar:

@@ -5,13 +5,14 @@ import re
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from urllib.parse import quote, quote_from_bytes, unquote_to_bytes, urlsplit
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from rag_assets.config import FilesConfig
 from rag_assets.errors import SourceError
 from rag_assets.object_stores import in_object_store
 from rag_assets.sources.archives import SEPARATOR, Archives, is_archive
 from rag_assets.sources.base import Entry, Source, within_limit
+from rag_assets.sources.fields import printable
 from rag_assets.sources.globs import Selection
 from rag_assets.sources.remote import FilesystemUrl, ObjectStoreUrl
 
@@ -189,14 +190,3 @@ def _problem_entry(path: str, key: str, problem: str) -> Entry:
 
 def _file_uri(path: str) -> str:
     return "file://" + quote_from_bytes(os.fsencode(path), safe="/-._~!$&'()*+,;=:@")
-
-
-def printable(text: str) -> str:
-    """The text with every byte that was not UTF-8 (a lone surrogate in Python) as %XX."""
-    if text.isascii():
-        return text
-    return re.sub(
-        "[\ud800-\udfff]+",
-        lambda run: quote(run[0].encode("utf-8", "surrogateescape"), safe=""),
-        text,
-    )

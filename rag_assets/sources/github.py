@@ -17,8 +17,7 @@ from rag_assets.config import GithubConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources.api import JsonApi
 from rag_assets.sources.base import Entry
-from rag_assets.sources.fields import value_at
-from rag_assets.sources.files import printable
+from rag_assets.sources.fields import printable, value_at
 from rag_assets.sources.globs import Selection
 from rag_assets.sources.http import HttpClient
 
@@ -122,10 +121,13 @@ class GithubSource:
             found, headers = self._api.page(following[1])
 
     def _discussions(self) -> Iterator[Entry]:
-        after = None
+        after, seen = None, set()
         while True:
             found = self._asked(_LIST, "repository.discussions", after=after)
-            for one in found["nodes"]:
+            # One that is written to while we read moves to the front and may come twice.
+            fresh = [one for one in found["nodes"] if one["number"] not in seen]
+            seen.update(one["number"] for one in fresh)
+            for one in fresh:
                 yield Entry(
                     key=f"discussions/{one['number']}",
                     uri=one["url"],

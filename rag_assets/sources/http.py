@@ -14,11 +14,11 @@ import socket
 import ssl
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from rag_assets.config import HttpSettings
 from rag_assets.errors import SourceError
@@ -33,10 +33,13 @@ _AGENT = "rag-assets"
 _HARMLESS = {"user-agent", "accept", "accept-language", "content-type"}
 _HARMLESS |= {"if-none-match", "if-modified-since"}
 _SECRET_PARTS = re.compile(
-    r"(://[^/@\s]*:(?=[^/@\s]*@)|[?&](?:[\w.-]*(?:token|key|secret|password|signature))=)"
-    r"[^&@\s]+",
+    r"(://)[^/@\s?#]+(?=@)"
+    r"|([?&](?:[\w.%-]*(?:token|key|secret|passw(?:or)?d|pwd|signature|credential)|sig|auth|pass)=)"
+    r"[^&\s#]+",
     re.IGNORECASE,
 )
+_NETWORK = ipaddress.ip_network("2000::/3")  # all that is assigned of IPv6 to the public network
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # leads to the IPv4 address in its last four bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,12 @@ class HttpClient:
         self._secrets = [secret for secret in secrets if secret]
         self._interval = settings.interval
         self._asked: dict[str, float] = {}
+        self._trusted: set[tuple[str, ...]] | None = None
+
+    def trust_only(self, urls: Iterable[str]) -> None:
+        """Let the configured headers, which may hold credentials, go to the hosts of these
+        addresses alone."""
+        self._trusted = {urlsplit(url)[:2] for url in urls}
 
     def keep_apart(self, seconds: float) -> None:
         """From now on leave at least so long between two requests to one host."""
@@ -93,6 +102,9 @@ class HttpClient:
             wait = 0.5 * 2**attempt
             try:
                 reply = self._followed(url, dict(headers or {}), body)
+            except (ValueError, http.client.InvalidURL) as error:
+                why = f"leads to what is no address ({error})"
+                raise Unreachable(self.shown(f"{url}: {why}")) from error
             except (OSError, http.client.HTTPException, zlib.error) as error:
                 problem = self.shown(f"{type(error).__name__}: {error}")
             else:
@@ -111,13 +123,14 @@ class HttpClient:
         """A text, such as an address, as errors may show it: without credentials."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return _SECRET_PARTS.sub(r"\1***", text)
+        return shown(text)
 
     def _followed(self, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
         origin = urlsplit(url)[:2]
         for _ in range(_MOST_REDIRECTS):
             sent = {"User-Agent": _AGENT, **self._settings.headers, **headers}
-            if urlsplit(url)[:2] != origin:
+            host = urlsplit(url)[:2]
+            if host != origin or (self._trusted is not None and host not in self._trusted):
                 sent = {name: value for name, value in sent.items() if name.lower() in _HARMLESS}
             reply = self._once(url, sent, body)
             target = reply.headers.get("location")
@@ -127,7 +140,7 @@ class HttpClient:
         raise Unreachable(f"{self.shown(url)}: more than {_MOST_REDIRECTS} redirects")
 
     def _once(self, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
-        parts = urlsplit(url)
+        parts = urlsplit(quoted(url))
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Unreachable(f"{self.shown(url)}: expected an http:// or https:// address")
         self._keep_distance(parts.netloc)
@@ -173,12 +186,15 @@ class HttpClient:
         while part := answer.read(1 << 16):
             body += part
             if len(body) > MOST_BYTES:
-                raise Unreachable(f"{url}: more than {MOST_BYTES >> 20} MiB")
+                raise Unreachable(f"{self.shown(url)}: more than {MOST_BYTES >> 20} MiB")
             if time.monotonic() > deadline:
                 raise OSError("the answer comes too slowly")
         if answer.length:
             raise http.client.IncompleteRead(bytes(body), answer.length)
-        return _unpacked(url, bytes(body)) if encoding == "gzip" and body else bytes(body)
+        if encoding.lower() not in {"", "identity", "gzip", "x-gzip"}:
+            raise Unreachable(f"{self.shown(url)}: is packed as {encoding!r}, which was not asked")
+        packed = body and encoding.lower() in {"gzip", "x-gzip"}
+        return unpacked(self.shown(url), bytes(body)) if packed else bytes(body)
 
     def _keep_distance(self, host: str) -> None:
         """Wait until the interval since the last request to a host is over."""
@@ -196,17 +212,47 @@ def _advice(problem: str) -> str:
     return ""
 
 
+def quoted(url: str) -> str:
+    """An address as servers are asked for it: the name of the host in ASCII, and in the rest what
+    is not allowed in an address percent-encoded. Raises: ValueError when it is none."""
+    if url.isascii() and url.isprintable() and " " not in url:
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+    path, query = quote(parts.path, safe=_ALLOWED), quote(parts.query, safe=_ALLOWED)
+    return parts._replace(netloc=host, path=path, query=query).geturl()
+
+
+_ALLOWED = "/%:@!$&'()*+,;=~?[]"
+
+
+def shown(text: str) -> str:
+    """A text with the credentials in its addresses blotted out: user and password, keys, tokens,
+    signatures."""
+    return _SECRET_PARTS.sub(lambda found: f"{found[1] or found[2]}***", text)
+
+
 def _is_public(address: str) -> bool:
+    """Whether an address is one of the public network. Several kinds of IPv6 addresses lead to an
+    IPv4 address that is written in them: that one counts."""
     found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_global and not found.is_multicast
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if found in _NAT64:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inner is not None:
+            return _is_public(str(inner))
+        if found not in _NETWORK:
+            return False
+    return found.is_global and not found.is_multicast
 
 
-def _unpacked(url: str, body: bytes) -> bytes:
+def unpacked(url: str, body: bytes) -> bytes:
+    """What gzip packed. Raises: Unreachable above the limit, OSError when it is damaged."""
     try:
         body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(MOST_BYTES + 1)
-    except EOFError as error:
-        raise OSError(f"the packed body is cut off: {error}") from error
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"the packed body is cut off or damaged: {error}") from error
     if len(body) > MOST_BYTES:
         raise Unreachable(f"{url}: more than {MOST_BYTES >> 20} MiB")
     return body

@@ -16,7 +16,14 @@ from upath import UPath
 from rag_assets.config import SourceConfig
 from rag_assets.records import digest_of
 from rag_assets.sources.base import Changes, ChangeSource, Source
-from rag_assets.sources.collect import LISTED_PROBLEM, LISTING, Comparison, list_source, listed_rows
+from rag_assets.sources.collect import (
+    LISTED_PROBLEM,
+    LISTING,
+    Comparison,
+    answers_read,
+    list_source,
+    listed_rows,
+)
 
 _IDENTITY = ["doc_id", "token", "digest", "attributes", "held", "problem"]
 
@@ -68,6 +75,11 @@ def look(config: SourceConfig, source: Source, previous: pl.DataFrame, mark: Mar
 
     Raises: SourceError when the source cannot be asked.
     """
+    with answers_read(config):
+        return _look(config, source, previous, mark)
+
+
+def _look(config: SourceConfig, source: Source, previous: pl.DataFrame, mark: Mark | None) -> Look:
     if not isinstance(source, ChangeSource):
         return Look(_listed(config, source, previous))
     told = digest_of(config.model_dump_json())

@@ -79,7 +79,7 @@ class RestSource:
                 raise self._failed(reply.url, f"no list at records: {self._config.records!r}")
             yield records
             count += len(records)
-            url = self._next(reply, answer, len(records), count)
+            url = self._next(url, reply, answer, len(records), count)
 
     def _asked(self, url: str) -> Reply:
         try:
@@ -97,8 +97,9 @@ class RestSource:
         except (ValueError, RecursionError) as error:
             raise self._failed(reply.url, f"the answer is not JSON: {error}") from error
 
-    def _next(self, reply: Reply, answer: Any, found: int, count: int) -> str | None:
-        """The address of the next page, None behind the last one."""
+    def _next(self, asked: str, reply: Reply, answer: Any, found: int, count: int) -> str | None:
+        """The address of the next page, None behind the last one. It is made from the one that was
+        asked: where that was redirected to must not get the credentials."""
         paging = self._config.pagination
         if paging.more and not value_at(answer, paging.more):
             return None
@@ -110,11 +111,11 @@ class RestSource:
             return self._same_host(reply.url, str(target)) if target else None
         if paging.kind == "cursor":
             cursor = value_at(answer, paging.path)
-            return _with_params(reply.url, {paging.param: cursor}) if cursor and found else None
+            return _with_params(asked, {paging.param: cursor}) if cursor and found else None
         if paging.kind in {"page", "offset"} and found:
-            step = dict(parse_qsl(urlsplit(reply.url).query)).get(paging.param, "0")
+            step = dict(parse_qsl(urlsplit(asked).query)).get(paging.param, "0")
             following = int(step) + 1 if paging.kind == "page" else paging.first + count
-            return _with_params(reply.url, {paging.param: following})
+            return _with_params(asked, {paging.param: following})
         return None
 
     def _same_host(self, url: str, target: str) -> str:
@@ -163,6 +164,9 @@ class RestSource:
 
 
 def _with_params(url: str, params: dict[str, Any]) -> str:
+    """An address with these parameters instead of its own of these names."""
     parts = urlsplit(url)
-    query = {**dict(parse_qsl(parts.query)), **{key: str(value) for key, value in params.items()}}
+    own = parse_qsl(parts.query, keep_blank_values=True)
+    query = [(name, value) for name, value in own if name not in params]
+    query += [(name, str(value)) for name, value in params.items()]
     return parts._replace(query=urlencode(query)).geturl()

@@ -4,28 +4,33 @@ A page that the server says is unchanged is not sent again. One that answers 404
 row is gone; one that cannot be had for any other reason stays as it was.
 """
 
-import gzip
+import codecs
 import hashlib
 import json
 import os
 import posixpath
+import re
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
-from urllib.robotparser import RobotFileParser
 
 from rag_assets.config import WebConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources.base import Entry
-from rag_assets.sources.http import HttpClient, Reply, Unreachable
+from rag_assets.sources.http import HttpClient, Reply, Unreachable, quoted
+from rag_assets.sources.robots import Robots
+from rag_assets.sources.sitemap import Sitemap, sitemap_in
 
 _AGENT = "rag-assets"
 _TIMES_GONE = 2  # scans in a row that a page must be missing from before it is gone
 _MOST_UNREACHABLE = 0.2  # share of pages that may fail before the whole site counts as down
+_MOST_SITEMAPS = 1000
 _NOT_PAGES = (
     ".css", ".js", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".ico", ".webp", ".woff", ".woff2",
     ".mp3", ".mp4", ".webm", ".zip", ".gz", ".exe", ".dmg", ".iso",
@@ -50,6 +55,14 @@ class _Page:
     hidden: bool = False
 
 
+class _Found(NamedTuple):
+    """What an address holds: a page, None for a sitemap and what is gone; where it leads."""
+
+    page: _Page | None
+    links: tuple[str, ...] = ()
+    sitemaps: tuple[str, ...] = ()
+
+
 class WebSource:
     """The pages of a site. Keys are addresses without the scheme."""
 
@@ -57,7 +70,8 @@ class WebSource:
         self._config = config
         self._client = client or HttpClient(config.http)
         self._folder = Path(config.path)
-        self._prefix = config.prefix or _folder_of(config.start[0])
+        self._prefix = quoted(config.prefix) or _folder_of(config.start[0])
+        self._rules: dict[tuple[str, str], Robots] = {}
 
     def scan(self) -> Iterator[Entry]:
         """Every page within the prefix that robots.txt allows.
@@ -66,6 +80,7 @@ class WebSource:
         there are more pages than `max_pages`.
         """
         known = self._known()
+        self._rules = {}
         pages = self._crawled(known)
         self._remember(pages)
         for page in sorted(pages.values(), key=lambda page: page.url):
@@ -107,65 +122,76 @@ class WebSource:
             return []
 
     def _crawled(self, known: dict[str, _Page]) -> dict[str, _Page]:
-        robots = self._robots()
         pages: dict[str, _Page] = {}
         unreachable: list[str] = []
         starts = [_plain(url) for url in self._config.start]
+        self._robots(starts[0])
+        # A list that cannot be read would let all that it leads to look as if it were gone.
+        lists = set(starts)
         queue = deque(dict.fromkeys(starts))
         queued = set(queue)
         while queue:
             url = queue.popleft()
-            if not robots.can_fetch(_AGENT, url):
+            if not self._robots(url).allows(url):
                 continue
             try:
-                found, links = self._visited(url, known.get(url), url in starts)
+                found = self._visited(url, known.get(url), url in starts)
             except Unreachable as error:
-                if url in starts:
+                if url in lists:
                     raise self._failed(str(error)) from error
                 unreachable.append(str(error))
-                found = known.get(url)
-                links = found.links if found else ()
-            if found is not None:
-                pages[url] = found
+                page = known.get(url)
+                found = _Found(page, page.links if page else ())
+            if found.page is not None:
+                pages[url] = found.page
                 if len(pages) > self._config.max_pages:
                     raise self._failed(
                         f"more than max_pages: {self._config.max_pages}; raise it or narrow prefix"
                     )
-            for link in links:
-                if link not in queued and self._is_inside(link):
+            lists.update(found.sitemaps)
+            if len(lists) > _MOST_SITEMAPS:
+                raise self._failed(f"more than {_MOST_SITEMAPS} sitemaps")
+            inside = (link for link in found.links if self._is_inside(link))
+            for link in dict.fromkeys((*found.sitemaps, *inside)):
+                if link not in queued:
                     queued.add(link)
                     queue.append(link)
         if len(unreachable) > _MOST_UNREACHABLE * len(queued):
             raise self._failed(f"{len(unreachable)} pages cannot be read; first: {unreachable[0]}")
         return {**pages, **_missing_once(known, pages, queued)}
 
-    def _visited(
-        self, url: str, known: _Page | None, start: bool
-    ) -> tuple[_Page | None, tuple[str, ...]]:
-        """(the page, or None for a sitemap and a page that is gone; where it leads)."""
+    def _visited(self, url: str, known: _Page | None, start: bool) -> _Found:
         headers = {}
         if known and (known.hidden or self._file(known.digest).exists()):
             pairs = (("If-None-Match", known.etag), ("If-Modified-Since", known.modified))
             headers = {name: value for name, value in pairs if value}
         reply = self._client.get(url, headers)
         if reply.status == 304 and known:
-            return replace(known, gone=0), known.links
+            return _Found(replace(known, gone=0), known.links)
         if reply.status in {404, 410}:
             if start:
                 raise Unreachable(f"{url}: status {reply.status}")
-            return _gone_again(known), ()
+            return _Found(_gone_again(known))
         if reply.status != 200:
             raise Unreachable(f"{url}: status {reply.status}")
-        locations = _sitemap(reply)
-        if locations is not None:
-            return None, tuple(_plain(location) for location in locations)
+        sitemap = sitemap_in(reply)
+        if sitemap is not None:
+            return self._listed(url, sitemap)
         arrived = _plain(reply.url)
         if arrived != url:  # a redirect: the page belongs to where it led, if that is in the site
             if start and not self._is_inside(arrived):
                 raise Unreachable(f"{url}: redirects to {arrived}, outside of {self._prefix}")
-            return None, (arrived,)
+            return _Found(None, (arrived,))
         page = self._page(url, reply)
-        return page, page.links
+        return _Found(page, page.links)
+
+    def _listed(self, url: str, sitemap: Sitemap) -> _Found:
+        """What a sitemap lists: pages, or further sitemaps of its own host, wherever they lie."""
+        locations = tuple(filter(None, (_joined(url, found) for found in sitemap.locations)))
+        if not sitemap.of_sitemaps:
+            return _Found(None, locations)
+        host = urlsplit(url).netloc
+        return _Found(None, (), tuple(one for one in locations if urlsplit(one).netloc == host))
 
     def _page(self, url: str, reply: Reply) -> _Page:
         digest = hashlib.sha256(reply.body).hexdigest()
@@ -189,21 +215,20 @@ class WebSource:
     def _is_inside(self, url: str) -> bool:
         return url.startswith(self._prefix) and not urlsplit(url).path.lower().endswith(_NOT_PAGES)
 
-    def _robots(self) -> RobotFileParser:
-        """The site's robots.txt; none allows everything. Raises: SourceError when it is down."""
-        parts = urlsplit(self._config.start[0])
-        robots = RobotFileParser()
-        try:
-            reply = self._client.get(f"{parts.scheme}://{parts.netloc}/robots.txt")
-        except Unreachable as error:
-            raise self._failed(str(error)) from error
-        lines = reply.body.decode("utf-8", "replace").splitlines() if reply.status == 200 else []
-        robots.parse(lines)
-        delay, rate = robots.crawl_delay(_AGENT), robots.request_rate(_AGENT)
-        self._client.keep_apart(float(delay or 0))
-        if rate is not None:
-            self._client.keep_apart(rate.seconds / rate.requests)
-        return robots
+    def _robots(self, url: str) -> Robots:
+        """The robots.txt of an address's host; none allows everything.
+
+        Raises: SourceError when it cannot be had: what it forbids is not known then.
+        """
+        host = urlsplit(url)[:2]
+        if host not in self._rules:
+            try:
+                reply = self._client.get("://".join(host) + "/robots.txt")
+            except Unreachable as error:
+                raise self._failed(str(error)) from error
+            self._rules[host] = Robots(reply.body if reply.status == 200 else b"", _AGENT)
+            self._client.keep_apart(self._rules[host].delay)
+        return self._rules[host]
 
     def _known(self) -> dict[str, _Page]:
         """The pages as the last scan left them."""
@@ -271,48 +296,55 @@ def _entry(page: _Page) -> Entry:
     )
 
 
-def _sitemap(reply: Reply) -> list[str] | None:
-    """The addresses that a sitemap lists, None for anything else."""
-    body = gzip.decompress(reply.body) if reply.body.startswith(b"\x1f\x8b") else reply.body
-    head = body[:2000].lower()
-    if b"<urlset" not in head and b"<sitemapindex" not in head:
-        return None
-    from lxml import etree
-
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
-    root = etree.fromstring(body, parser)
-    return [str(node.text).strip() for node in root.iter("{*}loc") if node.text]
-
-
 def _links(reply: Reply) -> tuple[tuple[str, ...], bool]:
     """(where a page leads, whether it asks not to be indexed)."""
     from lxml import etree, html
 
     try:
-        tree = html.document_fromstring(reply.body)
+        parser = html.HTMLParser(encoding=_charset(reply))
+        tree = html.document_fromstring(reply.body, parser=parser)
     except (etree.LxmlError, ValueError):
         return (), False
     robots = " ".join(tree.xpath("//meta[translate(@name,'ROBTS','robts')='robots']/@content"))
-    base = urljoin(reply.url, next(iter(tree.xpath("//base/@href")), ""))
+    base = _joined(reply.url, next(iter(tree.xpath("//base/@href")), "")) or reply.url
     found = [] if "nofollow" in robots.lower() else tree.xpath("//a[@href]")
     targets = [
         str(node.get("href")).strip() for node in found if "nofollow" not in node.get("rel", "")
     ]
-    links = dict.fromkeys(_plain(_joined(base, target)) for target in targets)
+    links = dict.fromkeys(_joined(base, target) for target in targets)
     return tuple(link for link in links if link), "noindex" in robots.lower()
 
 
+def _charset(reply: Reply) -> str | None:
+    """In which letters a page is written; None leaves it to what the page itself says."""
+    found = _CHARSET.search(reply.headers.get("content-type", ""))
+    if found is not None:
+        with suppress(LookupError):
+            return codecs.lookup(found[1]).name
+    try:
+        reply.body.decode()
+    except UnicodeDecodeError:
+        return None
+    return "utf-8"
+
+
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+
+
 def _joined(base: str, target: str) -> str:
+    """Where a link leads; nothing where it is none to a page."""
     try:
         url = urljoin(base, target)
-        return url if urlsplit(url).scheme in {"http", "https"} else ""
+        parts = urlsplit(url)
+        is_page = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 1) > 0
+        return _plain(url) if is_page and "@" not in parts.netloc else ""
     except ValueError:
         return ""
 
 
 def _plain(url: str) -> str:
-    """An address without its fragment, with at least `/` as its path."""
-    bare = urldefrag(url).url
+    """An address as it is asked, without its fragment, with at least `/` as its path."""
+    bare = quoted(urldefrag(url).url)
     parts = urlsplit(bare)
     return parts._replace(path=parts.path or "/").geturl() if parts.netloc else bare
 

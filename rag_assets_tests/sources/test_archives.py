@@ -113,3 +113,41 @@ def test_a_folder_may_be_called_like_an_archive(tmp_path):
     source = source_of(tmp_path)
     (entry,) = source.scan()
     assert source.fetch(entry) == b"plain file"
+
+
+def test_odd_names_are_read_like_any_others(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, data in (("a.md", "old"), ("/b.md", "b"), ("c\\d.md", "d")):
+            archive.writestr(name, data)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.md", "new")
+    tarred(tmp_path / "y.tar", {"./sub/e.md": b"e", "caf\udce9.md": b"f", "g h.md": b"g"}, "w")
+    source = source_of(tmp_path)
+    entries = list(source.scan())
+    assert {entry.key: source.fetch(entry) for entry in entries} == {
+        "x.zip!/a.md": b"new",
+        "x.zip!/b.md": b"b",
+        "x.zip!/c/d.md": b"d",
+        "y.tar!/sub/e.md": b"e",
+        "y.tar!/caf%E9.md": b"f",
+        "y.tar!/g h.md": b"g",
+    }
+    assert len(entries) == 6
+
+
+def test_a_member_of_no_time_we_know_and_a_damaged_one(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        info = tarfile.TarInfo("a.md")
+        info.mtime, info.size = 1 << 40, 1
+        archive.addfile(info, io.BytesIO(b"a"))
+    zipped(tmp_path / "y.zip", {"b.md": bytes(range(256)) * 9})
+    damaged = bytearray((tmp_path / "y.zip").read_bytes())
+    start = damaged.find(b"b.md") + 4
+    damaged[start : start + 40] = b"\xff" * 40
+    (tmp_path / "y.zip").write_bytes(damaged)
+    source = source_of(tmp_path)
+    found = {entry.key: entry for entry in source.scan()}
+    assert source.fetch(found["x.tar!/a.md"]) == b"a"
+    assert found["x.tar!/a.md"].modified_at is None
+    with pytest.raises(OSError, match=r"b\.md"):
+        source.fetch(found["y.zip!/b.md"])

@@ -1,3 +1,5 @@
+import gzip
+
 import pytest
 
 from rag_assets.config import HttpSettings, WebConfig
@@ -192,3 +194,64 @@ def test_a_forgotten_page_is_not_kept_again_and_still_leads_on(site, open_site, 
         assert not any(b"Quaxolotl" in data for data in kept)
     open_site().let_in(key)
     assert paths(open_site()) == ["docs/", "docs/a.html", "docs/b.html"]
+
+
+def test_links_and_addresses_in_any_alphabet(site, open_site):
+    site.page("/docs/", linked("über uns.html", "b%C3%BC", "http://[bad/", "//x:99999/", "a?q=ä b"))
+    site.page("/docs/%C3%BCber%20uns.html", linked("/docs/%C3%BCber%20uns.html", "bü"))
+    site.page("/docs/b%C3%BC", linked())
+    site.page("/docs/a?q=%C3%A4%20b", linked())
+    expected = ["docs/", "docs/a?q=%C3%A4%20b", "docs/b%C3%BC", "docs/%C3%BCber%20uns.html"]
+    assert sorted(paths(open_site())) == sorted(expected)
+    latin = linked("straße").encode("latin-1")
+    kind = {"Content-Type": "text/html; charset=ISO-8859-1"}
+    site.pages["/docs/"] = Answer(latin, headers=kind)
+    site.page("/docs/stra%C3%9Fe", linked())
+    assert "docs/stra%C3%9Fe" in paths(open_site())
+
+
+def test_what_a_sitemap_index_names_lies_anywhere_on_the_host_and_must_be_readable(site, open_site):
+    def sitemap(*locations, kind="url", root="urlset"):
+        inner = "".join(f"<{kind}><loc>{site.url(x)}</loc></{kind}>" for x in locations)
+        return Answer(f"<{root}>{inner}</{root}>".encode())
+
+    children = ("/maps/1.xml.gz", "/maps/2.xml", "/sitemap.xml")
+    site.pages["/sitemap.xml"] = sitemap(*children, kind="sitemap", root="sitemapindex")
+    site.pages["/maps/1.xml.gz"] = Answer(gzip.compress(sitemap("/docs/a").body))
+    site.pages["/maps/2.xml"] = whole = sitemap("/docs/b", "/other/c", "http://[bad")
+    for name in ("/docs/a", "/docs/b", "/other/c"):
+        site.page(name, linked())
+    start = {"start": "/sitemap.xml", "prefix": site.url("/docs/")}
+    assert paths(open_site(**start)) == ["docs/a", "docs/b"]
+    for broken in (Answer(status=500), Answer(whole.body[:-20])):
+        site.pages["/maps/2.xml"] = broken
+        for _ in range(2):
+            with pytest.raises(SourceError, match=r"2\.xml.*nothing of the source was changed"):
+                list(open_site(**start).scan())
+    site.pages["/maps/2.xml"] = whole
+    assert paths(open_site(**start)) == ["docs/a", "docs/b"]
+
+
+def test_a_packed_file_that_is_damaged_or_a_bomb_is_no_sitemap(site, open_site):
+    site.page("/docs/", linked("a.dump", *map(str, range(9))))
+    for number in range(9):
+        site.page(f"/docs/{number}", linked())
+    site.pages["/docs/a.dump"] = Answer(gzip.compress(b"hello")[:12])
+    assert "docs/a.dump" in paths(open_site())
+    site.pages["/docs/a.dump"] = Answer(gzip.compress(bytes(70 << 20)))
+    assert "docs/a.dump" in paths(open_site())  # as it was: it cannot be read now
+    site.pages["/docs/"] = site.pages["/docs/a.dump"]
+    with pytest.raises(SourceError, match="more than 64 MiB"):
+        list(open_site().scan())
+
+
+def test_each_host_has_rules_of_its_own(site, tmp_path):
+    with serving() as other:
+        locations = f"<urlset><url><loc>{other.url('/docs/a')}</loc></url></urlset>"
+        site.pages["/sitemap.xml"] = Answer(locations.encode())
+        other.pages["/robots.txt"] = Answer(b"User-agent: *\nDisallow: /docs/")
+        other.page("/docs/a", linked())
+        start, prefix = [site.url("/sitemap.xml")], other.url("/")
+        config = WebConfig(name="w", type="web", start=start, prefix=prefix, path=str(tmp_path))
+        assert list(WebSource(config, HttpClient(HTTP, sleep=lambda s: None)).scan()) == []
+        assert other.requests == ["/robots.txt"]
