@@ -18,7 +18,7 @@ class HttpSettings(Section):
     interval: Annotated[float, Field(ge=0)] = 0.0
     timeout: Annotated[float, Field(gt=0)] = 20.0
     allow_private: bool = False
-    headers: dict[str, str] = {}
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
 
 
 class WebConfig(KeptSource):
@@ -43,7 +43,7 @@ class FeedConfig(KeptSource):
     """
 
     type: Literal["feed"]
-    feeds: Annotated[list[str], Field(min_length=1)]
+    feeds: Annotated[list[str], Field(min_length=1, repr=False)]
     articles: bool = True
     every: Annotated[float, Field(ge=0)] = 300.0
     http: HttpSettings = HttpSettings(interval=0.5)
@@ -83,8 +83,8 @@ class RestConfig(SourceConfig):
     paged: ClassVar[bool] = True
 
     type: Literal["rest"]
-    url: Annotated[str, Field(pattern="^https?://")]
-    params: dict[str, str | int] = {}
+    url: Annotated[str, Field(pattern="^https?://", repr=False)]
+    params: Annotated[dict[str, str | int], Field(repr=False)] = {}
     records: str = ""
     id: str = "id"
     text: str = "text"

@@ -149,13 +149,20 @@ class MongodbSource(FollowedSource):
                 " 'rag-assets[mongodb]'"
             ) from error
         try:
-            client: Any = MongoClient(
-                self._config.url, serverSelectionTimeoutMS=_PATIENCE_MS, appname="rag-assets"
-            )
+            client = self._client(MongoClient)
             with client:
                 yield client[self._config.database][self._config.collection]
         except (PyMongoError, OSError) as error:
             raise self._failed(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+    def _client(self, make: Any) -> Any:
+        try:
+            return make(
+                self._config.url, serverSelectionTimeoutMS=_PATIENCE_MS, appname="rag-assets"
+            )
+        except ValueError as error:
+            why = "the url is none; what is special in a password must be percent-encoded"
+            raise self._failed(why) from error
 
     def _failed(self, why: str) -> SourceError:
         where = f"{self._config.database}.{self._config.collection}"

@@ -28,6 +28,7 @@ from rag_assets.sources.pgoutput import (
     place_of,
     position_of,
 )
+from rag_assets.sources.sql import NO_ADDRESS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -278,6 +279,8 @@ class PostgresCdcSource(FollowedSource):
             return create_engine(self._config.url, poolclass=NullPool)
         except (SQLAlchemyError, ImportError) as error:
             raise self._failed(_first_line(error)) from error
+        except ValueError as error:
+            raise self._failed(NO_ADDRESS) from error
 
     def _failed(self, why: str) -> SourceError:
         return SourceError(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rag_assets.config import QueueConfig
@@ -138,7 +138,7 @@ class QueueSource(FollowedSource):
                 " 'rag-assets[queue]'"
             ) from error
         try:
-            settings = pika.URLParameters(self._config.url)
+            settings = self._settings(pika.URLParameters)
             settings.socket_timeout = settings.stack_timeout = _PATIENCE
             settings.blocked_connection_timeout = _PATIENCE
             connection = pika.BlockingConnection(settings)
@@ -150,14 +150,25 @@ class QueueSource(FollowedSource):
         except (AMQPError, OSError) as error:
             raise self._failed(error) from error
 
+    def _settings(self, make: Any) -> Any:
+        try:
+            return make(self._config.url)
+        except ValueError as error:
+            # Not what it says: pieces of the address, the password among them, are in it.
+            why = ValueError("the address is none; what is special in a password must be encoded")
+            raise self._failed(why) from error
+
     def _failed(self, error: Exception) -> SourceError:
         where = urlsplit(self._config.url)
-        said = str(getattr(error, "reply_text", "") or error or type(error).__name__)
+        causes = [*getattr(error, "args", ()), error]
+        told = (str(getattr(one, "reply_text", "") or one).strip() for one in causes)
+        said = next(filter(None, told), "no answer")
         if where.password:
             said = said.replace(where.password, "***")
+        why = f"{type(error).__name__}: {said.splitlines()[0][:300]}"
         return SourceError(
             f"source {self._config.name!r}: the queue {self._config.queue!r} at {where.hostname}"
-            f" cannot be read ({type(error).__name__}: {said.splitlines()[0]}); nothing of the"
+            f" cannot be read ({why}); nothing of the"
             " source was changed. Check that the server runs, the queue is there and the account"
             " may read it"
         )

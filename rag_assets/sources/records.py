@@ -13,15 +13,17 @@ from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from rag_assets.config import RecordsConfig
 from rag_assets.errors import ConfigError, SourceError
 from rag_assets.sources.base import Entry, Scalar
+from rag_assets.sources.http import shown
 from rag_assets.sources.rows import MAX_ROW, DelimitedText, JsonLines, Parquet, Row, RowFile
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_WEB = ("http://", "https://")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _LONGEST_VALUE = 1000  # characters; a longer column is text, not metadata
 
@@ -123,8 +125,8 @@ class RecordsSource:
 
     def _unreadable(self, error: Exception) -> SourceError:
         return SourceError(
-            f"source {self._config.name!r}: {self._config.path} cannot be read ({error});"
-            " nothing of the source was changed"
+            f"source {self._config.name!r}: {shown(self._config.path)} cannot be read"
+            f" ({shown(str(error))}); nothing of the source was changed"
         )
 
 
@@ -143,11 +145,12 @@ def _opened(config: RecordsConfig) -> _Opened:
     path = config.path
     if not remote and os.path.isdir(path):
         path = os.path.join(path, "corpus.jsonl")  # a BEIR folder
-    stem, suffix = os.path.splitext(path)
+    # What follows a `?` of a web address is no name; it may be a signature.
+    stem, suffix = os.path.splitext(urlsplit(path).path if path.startswith(_WEB) else path)
     compressed = suffix.lower() in _COMPRESSED
     if compressed:
         suffix = os.path.splitext(stem)[1]
-    uri = path if remote else Path(path).absolute().as_uri()
+    uri = shown(path) if remote else Path(path).absolute().as_uri()
     if not remote and not compressed:
         return _Opened(_row_file(path, suffix, config), uri)
     copy = tempfile.TemporaryDirectory(prefix="rag-assets-")
@@ -160,7 +163,9 @@ def _copy(path: str, local: str) -> None:
     import fsspec
 
     try:
-        with fsspec.open(path, "rb", compression="infer") as source, open(local, "wb") as target:
+        compression = fsspec.utils.infer_compression(path.partition("?")[0])
+        opened = fsspec.open(path, "rb", compression=compression, expand=False)
+        with opened as source, open(local, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
     except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
@@ -176,8 +181,8 @@ def _row_file(path: str, suffix: str, config: RecordsConfig) -> RowFile:
     if kind in {".parquet", ".pq"}:
         return Parquet(path, wanted)
     raise ConfigError(
-        f"source {config.name!r}: {config.path} ends in {suffix or 'nothing'!r}; expected .jsonl,"
-        " .ndjson, .csv, .tsv or .parquet, optionally compressed (.gz, .bz2, .xz, .zst)"
+        f"source {config.name!r}: {shown(config.path)} ends in {suffix or 'nothing'!r}; expected"
+        " .jsonl, .ndjson, .csv, .tsv or .parquet, optionally compressed (.gz, .bz2, .xz, .zst)"
     )
 
 

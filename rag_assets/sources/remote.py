@@ -13,6 +13,7 @@ from rag_assets.errors import SourceError
 from rag_assets.object_stores import open_store
 from rag_assets.sources.base import Changes, Entry, within_limit
 from rag_assets.sources.globs import Selection
+from rag_assets.sources.http import shown
 from rag_assets.sources.s3_events import S3Events
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def _entry(
 ) -> Entry:
     token = hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
     name = key.rpartition("/")[2]
-    return Entry(key, f"{url}/{quote(key)}", name, token, size, modified)
+    return Entry(key, f"{shown(url)}/{quote(key)}", name, token, size, modified)
 
 
 def _time(info: Mapping[str, Any]) -> datetime | None:
@@ -206,10 +207,10 @@ def _time(info: Mapping[str, Any]) -> datetime | None:
 def _unlistable(name: str, url: str, error: Exception) -> SourceError:
     scheme = urlsplit(url).scheme
     return SourceError(
-        f"source {name!r}: {url} cannot be listed ({_first_line(error)}); nothing of the source was"
-        f" changed. Check the address and the credentials for {scheme}://"
+        f"source {name!r}: {shown(url)} cannot be listed ({_first_line(error)}); nothing of the"
+        f" source was changed. Check the address and the credentials for {scheme}://"
     )
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return shown((str(error).strip().splitlines() or [type(error).__name__])[0][:300])

@@ -20,6 +20,8 @@ from rag_assets.sources.fields import moment_of, scalar_of, text_at, written
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+# Instead of what the parser says: it names pieces of the address, such as a password.
+NO_ADDRESS = "the url is none; what is special in a user or password must be percent-encoded"
 _PAGE = 5000  # rows in memory while listing
 _FETCHED = 200  # rows read at once when a text is asked for; the next ones are usually wanted too
 
@@ -193,10 +195,12 @@ class SqlSource:
         ).bindparams(bindparam("identities", expanding=True))
         with self._engine.connect() as connection:
             rows = connection.execute(statement, {"identities": identities}).mappings()
-            return {
-                written(row[self._config.id]).strip(): text_at(row, self._config.text).encode()
-                for row in rows
-            }
+            found: dict[str, bytes] = {}
+            for row in rows:
+                # Of several rows with one id the first one counts, as in a listing.
+                key = written(row[self._config.id]).strip()
+                found.setdefault(key, text_at(row, self._config.text).encode())
+            return found
 
     def _quoted(self, name: str) -> str:
         return self._engine.dialect.identifier_preparer.quote(name)
@@ -215,6 +219,8 @@ class SqlSource:
             return create_engine(self._config.url)
         except (SQLAlchemyError, ImportError) as error:
             raise self._failed(error) from error
+        except ValueError as error:
+            raise self._failed(ValueError(NO_ADDRESS)) from error
 
     def _failed(self, error: Exception) -> SourceError:
         said = str(getattr(error, "orig", None) or error).strip().splitlines() or [""]

@@ -121,3 +121,19 @@ def test_a_forgotten_article_is_not_fetched_again_until_it_is_let_in(site, open_
     open_feed("/rss").let_in("g1")
     assert len(list(open_feed("/rss").scan())) == 2
     assert site.requests.count("/a/1") == before + 1
+
+
+def test_feeds_that_count_their_items_alike_do_not_replace_each_others(site, open_feed):
+    def feed(link, text):
+        item = f"<item><guid>1</guid><link>{link}</link><description>{text}</description></item>"
+        return Answer(f"<rss><channel>{item}</channel></rss>".encode())
+
+    site.pages = {"/a": feed("/x", "of a"), "/b": feed("/y", "of b"), "/c": feed("/x", "of a too")}
+    for _ in range(2):
+        source = open_feed("/a", "/b", "/c", articles=False)
+        texts = {e.uri: source.fetch(e).decode() for e in source.scan()}
+        assert len(list(source.scan())) == 2
+        assert texts == {site.url("/x"): "<h1></h1>\nof a", site.url("/y"): "<h1></h1>\nof b"}
+    site.pages["/a"] = Answer(b"<rss><channel></channel></rss>")
+    source = open_feed("/a", "/b", articles=False)
+    assert sorted(entry.uri for entry in source.scan()) == sorted(texts)

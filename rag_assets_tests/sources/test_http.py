@@ -178,3 +178,49 @@ def test_requests_to_one_host_keep_their_distance(site, waits):
         client.get(site.url("/a"))
     assert len(waits) == 2
     assert all(4 < wait <= 10 for wait in waits)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2130706433",
+        "0x7f.1",
+        "127.1",
+        "user:password@127.0.0.1",
+        "[::7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::1]",
+        "[::ffff:0:7f00:1]",
+        "[fec0::1]",
+    ],
+)
+def test_private_addresses_written_in_other_ways_are_refused(host):
+    with pytest.raises(Unreachable, match="private address"):
+        HttpClient(HttpSettings()).get(f"http://{host}:9/")
+
+
+def test_a_redirect_that_leads_home_or_nowhere_is_refused(site, waits):
+    strict = HttpClient(HttpSettings(allow_private=True), sleep=waits.append)
+    for place in ("http://[bad/", "http://h:99999/", "http://" + "x" * 300 + "/"):
+        site.pages["/a"] = Answer(status=302, headers={"Location": place})
+        with pytest.raises(Unreachable, match="no address"):
+            strict.get(site.url("/a"))
+    assert waits == []
+
+
+def test_an_answer_that_is_packed_otherwise_is_refused(site, client):
+    site.pages["/a"] = Answer(b"?", headers={"Content-Encoding": "br"})
+    with pytest.raises(Unreachable, match="packed as 'br'"):
+        client.get(site.url("/a"))
+    site.pages["/b"] = Answer(gzip.compress(b"b"), headers={"Content-Encoding": "X-GZip"})
+    assert client.get(site.url("/b")).body == b"b"
+
+
+def test_configured_headers_go_to_trusted_hosts_alone(site):
+    seen = []
+    site.pages["/a"] = lambda request: seen.append(request.get("x-key")) or Answer(b"ok")
+    client = HttpClient(HttpSettings(allow_private=True, headers={"X-Key": "t"}))
+    client.trust_only([site.url("/feed")])
+    client.get(site.url("/a"))
+    client.get(site.url("/a").replace("127.0.0.1", "localhost"))
+    assert seen == ["t", None]

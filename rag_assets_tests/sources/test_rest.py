@@ -158,3 +158,36 @@ def test_credentials_do_not_go_to_another_host(site, open_api):
 def test_a_description_that_lacks_something_is_refused():
     with pytest.raises(ValueError, match="kind 'cursor' needs param"):
         Pagination(kind="cursor", path="after")
+
+
+def test_parameters_that_are_named_twice_stay_and_so_do_empty_ones(site, open_api):
+    site.pages["/api?tag=a&tag=b&empty=&page=1"] = answer(records(1))
+    site.pages["/api?tag=a&tag=b&empty=&page=2"] = answer([])
+    source = open_api(pagination=Pagination(kind="page", param="page"))
+    source._config = source._config.model_copy(
+        update={"url": site.url("/api?tag=a&tag=b&empty=&page=7")}
+    )
+    assert keys(source) == ["1"]
+
+
+def test_a_redirected_page_does_not_take_the_credentials_along_for_the_next_one(site):
+    seen = []
+
+    def page(query, sent):
+        seen.append((sent["host"].partition(":")[0], sent.get("authorization")))
+        return answer({"data": records(len(seen)), "next": "x" if len(seen) < 3 else None})
+
+    site.apis["/elsewhere"] = page
+    target = site.url("/elsewhere").replace("127.0.0.1", "localhost")
+    site.apis["/api"] = lambda query, sent: Answer(status=302, headers={"Location": target})
+    secret = HttpSettings(allow_private=True, headers={"Authorization": "Bearer t"})
+    config = RestConfig(
+        name="r",
+        type="rest",
+        url=site.url("/api"),
+        records="data",
+        pagination=Pagination(kind="cursor", path="next", param="after"),
+        http=secret,
+    )
+    assert keys(RestSource(config, HttpClient(secret))) == ["1", "2"]
+    assert seen == [("localhost", None), ("localhost", None)]
