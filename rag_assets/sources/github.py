@@ -121,7 +121,8 @@ class GithubSource:
             found, headers = self._api.page(following[1])
 
     def _discussions(self) -> Iterator[Entry]:
-        after, seen = None, set()
+        after: str | None = None
+        seen: set[int] = set()
         while True:
             found = self._asked(_LIST, "repository.discussions", after=after)
             # One that is written to while we read moves to the front and may come twice.
