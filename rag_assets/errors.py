@@ -66,6 +66,13 @@ class IndexNotReady(RagError):
     http_status = 503
 
 
+class NoSuchVersion(IndexNotReady):
+    """The index version that was asked for is not kept."""
+
+    exit_code = 2
+    http_status = 404
+
+
 class IndexMismatch(RagError):
     """An index version and the thing used with it do not belong together."""
 

@@ -104,6 +104,81 @@ def test_which_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert find_config(tmp_path) == file
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ("colour: red", "colour: unknown key; expected one of canary, chunking,"),
+        ("storge: x", "storge: unknown key; did you mean storage?"),
+        (
+            "retrieval: {rerank: {type: llm, dept: 3}}",
+            "retrieval.rerank.dept: unknown key; did you mean depth?",
+        ),
+        (
+            "service: {limits: {usd: 1}}",
+            "service.limits.usd: unknown key; expected one of document_b",
+        ),
+        ("retrieval: {k: five}", "retrieval.k: expected a whole number, found 'five'"),
+        ("retrieval: {k: 0}", "retrieval.k: expected a number greater than or equal to 1, found 0"),
+        ("retrieval: {k: }", "retrieval.k: expected a whole number, found nothing"),
+        ("retrieval: {mode: magic}", "expected 'hybrid', 'dense' or 'lexical', found 'magic'"),
+        ("embedding: [a]", "embedding: expected keys with values, found a list"),
+        ("llm: {api_key: '${NAME-x}'}", "llm.api_key: '${NAME-x}' names no environment variable"),
+        ("name: Hand Book", "name: expected lower-case letters, digits and hyphens"),
+        ("name: 5", "name: expected a text, found 5"),
+        ("sources: []", "sources: expected at least 1 of them, found none"),
+        ("sources: {name: docs}", "sources: expected a list, found keys with values"),
+        (
+            "sources: [{name: a, path: docs}]",
+            "sources.0.type: this key is required; expected one of",
+        ),
+        (
+            "sources: [{name: a, type: folder}]",
+            "sources.0.type: expected one of 'files', 'records'",
+        ),
+        ("sources: [{name: a, type: files}]", "sources.0.path: this key is required"),
+        ("sources: [{name: a, type: files, path: docs, includes: []}]", "did you mean include?"),
+        (
+            "sources: [{name: a, type: files, path: set.jsonl}]",
+            "expected a directory, found a file",
+        ),
+        (
+            "sources: [{name: a, type: inbox}, {name: a, type: inbox}]",
+            "yaml: sources: the name a is used more than once; each source needs its own",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_what_was_expected(tmp_path: Path, changed: str, told: str) -> None:
+    key = changed.partition(":")[0]
+    kept = [] if key == "sources" else ["sources: [{name: docs, type: files, path: docs}]"]
+    kept += [] if key == "name" else ["name: handbook"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, "\n".join([*kept, changed])))
+    [line] = str(caught.value).splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"name: a\nsources:\n\t- b\n", r"line 3, column 1: .* YAML is indented with spaces"),
+        (b"name: a\nname: b\n", "the key 'name' stands in lines 1 and 2"),
+        (b"# K\xfcche\nname: a\n", "is not UTF-8"),
+        (b"a: [\n", "line 2, column 1: expected the node content"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_place(tmp_path: Path, data: bytes, told: str) -> None:
+    file = tmp_path / "knowledge_base.yaml"
+    file.write_bytes(data)
+    with pytest.raises(ConfigError, match=told):
+        load_config(file)
+
+
+def test_several_files_are_for_dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_CONFIG", f"{write(tmp_path, MINIMAL)}:{tmp_path}/other.yaml")
+    with pytest.raises(ConfigError, match=r"several files .* --config"):
+        find_config()
+
+
 @pytest.mark.parametrize("text", ["a: [", "- a list", ""])
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):

@@ -103,10 +103,10 @@ def command(
             except Exception as error:
                 if debug:
                     raise
-                first = str(error).strip().partition("\n")[0]
-                note(
-                    f"error: {type(error).__name__}: {first} (run again with --debug to see where)"
-                )
+                if kwargs.get("as_json"):
+                    told = {"type": type(error).__name__, "message": _in_words(error)}
+                    print_json({"error": told})
+                note(f"error: {_in_words(error)} (run again with --debug to see where)")
                 raise typer.Exit(1) from error
 
         title = panel(name) if parent is app else None
@@ -114,6 +114,14 @@ def command(
         return run
 
     return register
+
+
+def _in_words(error: Exception) -> str:
+    """An error that nobody foresaw, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join([*([str(error.filename)] if error.filename else []), error.strerror])
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}"
 
 
 def _set_up_logging(debug: bool) -> None:

@@ -78,4 +78,5 @@ def promote(
     if as_json:
         print_json(facts)
     else:
-        say(f"Version {pointer.version} is live; it was version {pointer.previous} before.")
+        before = "" if pointer.previous is None else f"; it was version {pointer.previous} before"
+        say(f"Version {pointer.version} is live{before}.")

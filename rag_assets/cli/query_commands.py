@@ -1,6 +1,7 @@
 """Commands that ask a knowledge base: search, ask."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,6 +75,11 @@ def _place(heading: Sequence[str], page: int | None) -> str:
     return " › ".join((*heading, *([f"page {page}"] if page is not None else [])))
 
 
+def _typed(text: str) -> str:
+    """What was typed, as UTF-8, also where the locale says that it is something else."""
+    return os.fsencode(text).decode("utf-8", "replace") if not text.isascii() else text
+
+
 @command("search")
 def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
@@ -94,7 +100,7 @@ def search(
 
     with KnowledgeBase.open(load_config(config).path) as knowledge_base:
         found = knowledge_base.search(
-            query,
+            _typed(query),
             k=k,
             where=_where(where),
             groups=_groups(groups),
@@ -176,6 +182,7 @@ def ask(
         "groups": _groups(groups),
         "version": version,
     }
+    question = _typed(question)
     with KnowledgeBase.open(load_config(config).path) as knowledge_base:
         if stream and not as_json:
             reply = _stream(knowledge_base.answer(question, stream=True, **options))

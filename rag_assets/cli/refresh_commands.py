@@ -1,5 +1,6 @@
 """Commands that change a knowledge base: init, refresh, watch, rollback, demo."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ def init(
     debug: DebugOption = False,
 ) -> None:
     """Scaffold a knowledge base: configuration, sample documents, eval set."""
+    if directory.exists() and not directory.is_dir():
+        raise ConfigError(f"{directory}: is a file; name a new or an empty directory")
     if directory.exists() and any(directory.iterdir()):
         raise ConfigError(f"{directory}: is not empty; name a new or an empty directory")
     with as_file(files("rag_assets") / "scaffold") as template:
@@ -39,7 +42,8 @@ def init(
         print_json({"directory": str(directory.resolve()), "files": made})
         return
     say(f"Made {directory} with {len(made)} files. Next:")
-    say(f"  cd {directory} && rag-assets refresh && rag-assets ask 'How do I add a document?'")
+    there = shlex.quote(str(directory))
+    say(f"  cd {there} && rag-assets refresh && rag-assets ask 'How do I add a document?'")
 
 
 @command("refresh")
@@ -147,6 +151,8 @@ def print_receipt(receipt: dict[str, Any]) -> None:
     documents, chunks = receipt["documents"], receipt["chunks"]
     embeddings = receipt["embeddings"]
     changed = any(documents[name] for name in ("added", "changed", "deleted"))
+    live = receipt["live_version"]
+    stays = "no version is live yet" if live is None else f"version {live} stays live"
     if receipt["promoted"]:
         say(f"Version {receipt['version']} is live ({receipt['seconds']:.1f} s).")
     elif receipt["waits"] is not None:
@@ -156,14 +162,9 @@ def print_receipt(receipt: dict[str, Any]) -> None:
             f" stays live: rag-assets canary, rag-assets promote {version}"
         )
     elif changed or chunks["added"] or chunks["deleted"]:
-        say(
-            f"Version {receipt['version']} was built, version {receipt['live_version']} stays live."
-        )
+        say(f"Version {receipt['version']} was built, {stays}.")
     else:
-        say(
-            f"Nothing changed; version {receipt['live_version']} stays live"
-            f" ({receipt['seconds']:.1f} s)."
-        )
+        say(f"Nothing changed; {stays} ({receipt['seconds']:.1f} s).")
     say(
         f"  documents   {documents['listed']} listed = {documents['unchanged']} unchanged"
         f" + {documents['added']} added + {documents['changed']} changed"
@@ -205,7 +206,8 @@ def rollback(
     if as_json:
         print_json({"live_version": pointer.version, "previous": pointer.previous})
     else:
-        say(f"Version {pointer.version} is live again; it was version {pointer.previous} before.")
+        before = "" if pointer.previous is None else f"; it was version {pointer.previous} before"
+        say(f"Version {pointer.version} is live again{before}.")
 
 
 @command("watch")

@@ -87,7 +87,10 @@ class KnowledgeBaseConfig(Section):
         names = [source.name for source in self.sources]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"sources: the names {twice} are used more than once")
+            raise ValueError(
+                f"sources: the name {', '.join(twice)} is used more than once; each source needs"
+                " its own"
+            )
         return self
 
     @model_validator(mode="after")

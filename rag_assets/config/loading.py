@@ -6,28 +6,22 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from rag_assets.config.credentials import ADVICE, literal_credentials
-from rag_assets.config.knowledge_base import AnySource, KnowledgeBaseConfig
+from rag_assets.config.knowledge_base import KnowledgeBaseConfig
 from rag_assets.config.retrieval import CrossEncoderRerank
 from rag_assets.config.s3 import S3Config
 from rag_assets.config.sources import FilesConfig, KeptSource, RecordsConfig, SourceConfig
+from rag_assets.config.wording import in_words
+from rag_assets.config.yaml_files import read_yaml
 from rag_assets.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-# Settings that hold a credential, or an address with one: what was found is not told.
-_SECRET = re.compile("token|secret|password|key|url", re.IGNORECASE)
-# Names of source types, which pydantic puts into the place of a mistake.
-_TYPES = {
-    name
-    for source in get_args(get_args(AnySource)[0])
-    for name in get_args(source.model_fields["type"].annotation)
-}
+_LIKE_A_VARIABLE = re.compile(r"\$\{[^}]*\}")
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -36,6 +30,11 @@ def find_config(path: str | os.PathLike[str] | None = None) -> Path:
     chosen = Path(path or os.environ.get("RAG_CONFIG") or "knowledge_base.yaml").expanduser()
     if chosen.is_dir():
         chosen = chosen / "knowledge_base.yaml"
+    if path is None and os.pathsep in str(chosen) and not chosen.exists():
+        raise ConfigError(
+            f"RAG_CONFIG names several files ({chosen}), which is for Dagster; say which one with"
+            " --config"
+        )
     if not chosen.is_file():
         raise ConfigError(
             f"{chosen}: no such file. Name one with --config or RAG_CONFIG, or make one with"
@@ -54,12 +53,7 @@ def load_config(
     Raises: ConfigError with one line for every mistake: file, key, what was expected.
     """
     file = find_config(path)
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(
-            f"{file}: cannot be read as YAML: {' '.join(str(error).split())}"
-        ) from error
+    data = read_yaml(file)
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: expected a mapping with the keys name, sources, …")
     problems: list[str] = []
@@ -68,7 +62,7 @@ def load_config(
     try:
         config = KnowledgeBaseConfig.model_validate(data)
     except ValidationError as error:
-        problems += [_in_words(item) for item in error.errors()]
+        problems += [in_words(item) for item in error.errors()]
     if config is not None:
         config = config.model_copy(update={"s3": s3 or config.s3})
         config = _with_absolute_paths(config, file.parent, problems)
@@ -105,23 +99,12 @@ def _expand(value: Any, where: tuple[str, ...], problems: list[str]) -> Any:
             return ""
         return default
 
+    problems += [
+        f"{'.'.join(where)}: {like!r} names no environment variable; expected ${{NAME}} or"
+        " ${NAME:-default}"
+        for like in _LIKE_A_VARIABLE.findall(_VARIABLE.sub("", value))
+    ]
     return _VARIABLE.sub(found, value)
-
-
-def _in_words(error: Any) -> str:
-    """One pydantic error as `key: what is wrong, what was expected`."""
-    key = ".".join(str(part) for part in error["loc"] if part not in _TYPES) or "the file"
-    found = error.get("input")
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        return f"{key}: unknown key"
-    if kind == "missing":
-        return f"{key}: this key is required"
-    message = error["msg"].removeprefix("Value error, ")
-    if _SECRET.search(str(error["loc"][-1]) if error["loc"] else ""):
-        return f"{key}: {message}"
-    shown = repr(found) if not isinstance(found, dict | list) else type(found).__name__
-    return f"{key}: {message}" + ("" if kind == "value_error" else f", found {shown}")
 
 
 def _with_absolute_paths(
@@ -142,7 +125,9 @@ def _with_absolute_paths(
         full = resolved(path)
         if not _URL.match(full):
             there = Path(full).is_dir() if kind == "directory" else Path(full).exists()
-            if not there:
+            if not there and Path(full).is_file():
+                problems.append(f"{key}: expected a directory, found a file: {full}")
+            elif not there:
                 problems.append(f"{key}: no such {kind}: {full}")
         return full
 

@@ -117,10 +117,9 @@ def failure(receipt: dict[str, Any]) -> RagError | None:
         return Held("; ".join(check["summary"] for check in refused))
     if refused:
         why = "; ".join(f"{check['name']}: {check['summary']}" for check in refused)
-        return GateRefused(
-            f"version {receipt['version']} was refused, version {receipt['live_version']} stays"
-            f" live: {why}"
-        )
+        live = receipt["live_version"]
+        stays = "no version is live" if live is None else f"version {live} stays live"
+        return GateRefused(f"version {receipt['version']} was refused, {stays}: {why}")
     if receipt["held"]:
         return Held("; ".join(receipt["held"].values()))
     if receipt["errors"]:

@@ -1,9 +1,10 @@
 """Why a run failed, in the words of the error that did it."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from rag_assets.errors import RagError
 
@@ -12,21 +13,32 @@ log = logging.getLogger(__name__)
 
 def first_error(events: Iterable[dg.DagsterEvent], run_id: str) -> RagError:
     """The error of the first failed step, in our family where it came from there."""
+    kinds = {kind.__name__: kind for kind in _family(RagError)}
     for event in events:
         if event.event_type_value != "STEP_FAILURE":
             continue
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is not None:
-            name = (error.cls_name or "").rpartition(".")[-1]
-            message = error.message.strip().partition(": ")[2] or error.message.strip()
-            kind = {c.__name__: c for c in _family(RagError)}.get(name)
+        chain = list(_causes(event.step_failure_data.error))
+        for error in chain:
+            kind = kinds.get((error.cls_name or "").rpartition(".")[-1])
             if kind is not None:
-                return kind(message)
+                return kind(_message(error))
+        if chain:
+            error = chain[-1]
             log.debug("step %s failed:\n%s", event.step_key, error.to_string())
-            return RagError(f"step {event.step_key} failed: {name}: {message}")
+            name = (error.cls_name or "").rpartition(".")[-1]
+            return RagError(f"step {event.step_key} failed: {name}: {_message(error)}")
     return RagError(f"run {run_id} failed; see it in the Dagster UI")
+
+
+def _causes(error: SerializableErrorInfo | None) -> Iterator[SerializableErrorInfo]:
+    """An error and what caused it, from what was told to what happened."""
+    while error is not None:
+        yield error
+        error = error.cause
+
+
+def _message(error: SerializableErrorInfo) -> str:
+    return error.message.strip().partition(": ")[2] or error.message.strip()
 
 
 def _family(base: type[RagError]) -> list[type[RagError]]:

@@ -77,7 +77,10 @@ def check_integrity(versions: Versions, version: int, model: str) -> CheckOutcom
     directory = versions.directory(version)
     problems: list[str] = []
     if manifest.chunks == 0:
-        problems.append("it holds no chunks")
+        problems.append(
+            "it holds no chunks, for no source has a document with text; `rag-assets doctor` says"
+            " what each source lists"
+        )
     if manifest.model != model:
         problems.append(f"it was built with model {manifest.model}, the configured one is {model}")
     found_share = None

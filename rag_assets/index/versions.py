@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from rag_assets.errors import Busy, GateRefused, IndexNotReady, StorageError
+from rag_assets.errors import Busy, GateRefused, IndexNotReady, NoSuchVersion, StorageError
 from rag_assets.index.base import Manifest
 from rag_assets.records import digest_of
 
@@ -116,8 +116,9 @@ class Versions:
             return Pointer(**json.loads(data))
         except (ValueError, TypeError) as error:
             raise StorageError(
-                f"{self.root / POINTER_FILE}: damaged ({error}); restore it with"
-                " `rag-assets rollback VERSION`"
+                f"{self.root / POINTER_FILE}: damaged ({error}); `rag-assets rollback VERSION`"
+                f" serves a kept version (there are: {self._known()}), `rag-assets reconcile"
+                " --repair` builds a new one"
             ) from error
 
     def live(self) -> Pointer:
@@ -133,12 +134,24 @@ class Versions:
         try:
             return Manifest(**json.loads(path.read_bytes()))
         except FileNotFoundError:
-            known = ", ".join(map(str, self.sealed())) or "none"
-            raise IndexNotReady(
-                f"index version {version} does not exist; there are: {known}"
+            pointer = self.pointer()
+            if pointer is not None and pointer.version == version:
+                raise StorageError(
+                    f"{path}: the live version's files are gone; `rag-assets reconcile --repair`"
+                    f" builds it anew, `rag-assets rollback VERSION` serves another (there are:"
+                    f" {self._known()})"
+                ) from None
+            raise NoSuchVersion(
+                f"index version {version} does not exist; there are: {self._known()}"
             ) from None
         except (ValueError, TypeError) as error:
-            raise StorageError(f"{path}: damaged ({error})") from error
+            raise StorageError(
+                f"{path}: damaged ({error}); `rag-assets reconcile --repair` builds the live"
+                " version anew, the folder of any other can be removed"
+            ) from error
+
+    def _known(self) -> str:
+        return ", ".join(map(str, self.sealed())) or "none"
 
     def manifest_digest(self, version: int) -> str:
         """What binds a verdict and the pointer to one exact version."""
@@ -289,18 +302,32 @@ class Versions:
 
         Raises: GateRefused when that version was never live and has no passing verdict.
         """
-        live = self.live()
-        target = version if version is not None else live.previous
-        if target is None or target == live.version:
+        live = self._live_unless_damaged(version)
+        target = version if version is not None or live is None else live.previous
+        if live is not None and target in (None, live.version):
             raise IndexNotReady(
                 f"version {live.version} is live and there is no earlier one to roll back to"
             )
-        if target not in self.sealed():
-            known = ", ".join(map(str, self.sealed()))
-            raise IndexNotReady(f"index version {target} is not kept; there are: {known}")
-        if self.state(target) is not State.RETIRED:
+        if target is None or target not in self.sealed():
+            raise NoSuchVersion(f"index version {target} is not kept; there are: {self._known()}")
+        if not any(entry["version"] == target for entry in self.promotions()):
             self._demand_verdict(target)
-        return self._flip(target, "rolled back", "")
+        return self._point(target, live and live.version, "rolled back", "")
+
+    def _live_unless_damaged(self, version: int | None) -> Pointer | None:
+        """The live pointer; None where it is damaged and a version to go to was named."""
+        try:
+            return self.live()
+        except StorageError:
+            if version is None:
+                raise
+            return None
+
+    def give_up_live(self) -> None:
+        """Let go of a live version that cannot be read: of the pointer, and of what it names."""
+        with suppress(StorageError):
+            self.remove(self.live().version)
+        (self.root / POINTER_FILE).unlink(missing_ok=True)
 
     def demand_proven(self, version: int) -> None:
         """Raises: GateRefused when a version neither was live nor passed every required check;

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from rag_assets.errors import RagError
+from rag_assets.errors import RagError, StorageError
 from rag_assets.evaluation.expectations import CHECK as EXPECTED
 from rag_assets.index.base import CheckOutcome, Manifest
 from rag_assets.index.checks import check_integrity, differences
@@ -22,7 +22,11 @@ def reconcile_live(pipeline: Pipeline, *, repair: bool) -> dict[str, Any]:
     Raises: GateRefused when the rebuilt version does not pass its checks.
     """
     versions = pipeline.versions
-    live = versions.live().version
+    try:
+        live = versions.live().version
+        versions.manifest(live)
+    except StorageError as error:
+        return _lost(pipeline, str(error), repair=repair)
     try:
         problems = [str(difference) for difference in differences(versions, live)]
     except RagError as error:
@@ -34,7 +38,7 @@ def reconcile_live(pipeline: Pipeline, *, repair: bool) -> dict[str, Any]:
         advice = "run `rag-assets reconcile --repair` to rebuild it from the embedding store"
         return found | {"live_version": live, "summary": f"version {live} is damaged; {advice}"}
     with pipeline.refreshing():
-        number = _rebuild(pipeline, versions.manifest(live))
+        number = _rebuild(pipeline, versions.manifest(live), f"version {live} is damaged")
     return found | {
         "repaired": True,
         "live_version": number,
@@ -42,12 +46,27 @@ def reconcile_live(pipeline: Pipeline, *, repair: bool) -> dict[str, Any]:
     }
 
 
-def _rebuild(pipeline: Pipeline, damaged: Manifest) -> int:
+def _lost(pipeline: Pipeline, problem: str, *, repair: bool) -> dict[str, Any]:
+    """What `reconcile_live` says and does where nothing tells what the live version held."""
+    found: dict[str, Any] = {"version": None, "problems": [problem], "repaired": False}
+    if not repair:
+        advice = "run `rag-assets reconcile --repair` to build one from the embedding store"
+        return found | {"live_version": None, "summary": f"no version can be served; {advice}"}
+    with pipeline.refreshing():
+        with pipeline.versions.publishing():
+            pipeline.versions.give_up_live()
+        number = _rebuild(pipeline, None, "the live version is lost")
+    return found | {
+        "repaired": True,
+        "live_version": number,
+        "summary": f"version {number} was built from the embedding store and is live",
+    }
+
+
+def _rebuild(pipeline: Pipeline, damaged: Manifest | None, why: str) -> int:
     versions = pipeline.versions
-    run_id = f"repair-of-{damaged.version}"
-    made = make_candidate(
-        pipeline, run_id, rebuild=f"version {damaged.version} is damaged"
-    ).manifest
+    run_id = f"repair-of-{damaged.version if damaged else 'what-was-lost'}"
+    made = make_candidate(pipeline, run_id, rebuild=why).manifest
     outcomes = [
         check_completeness(pipeline, made.version, None),
         check_integrity(versions, made.version, pipeline.model),
@@ -62,12 +81,11 @@ def _rebuild(pipeline: Pipeline, damaged: Manifest) -> int:
 
 
 def _retrieval_outcomes(
-    pipeline: Pipeline, made: Manifest, damaged: Manifest
+    pipeline: Pipeline, made: Manifest, damaged: Manifest | None
 ) -> list[CheckOutcome]:
-    verdict = pipeline.versions.verdict(damaged.version)
-    same = (made.model, made.chunk_ids_digest) == (damaged.model, damaged.chunk_ids_digest)
     names = ("retrieval_quality", "no_regression", "known_items", EXPECTED)
-    if same and all(name in verdict for name in names):
+    verdict = pipeline.versions.verdict(damaged.version) if damaged else {}
+    if damaged is not None and _same(made, damaged) and all(name in verdict for name in names):
         return [
             CheckOutcome(
                 name,
@@ -86,3 +104,7 @@ def _retrieval_outcomes(
         judge.known_items_since(pipeline, made.version, None),
         CheckOutcome(EXPECTED, True, "the version before it is damaged"),
     ]
+
+
+def _same(made: Manifest, damaged: Manifest) -> bool:
+    return (made.model, made.chunk_ids_digest) == (damaged.model, damaged.chunk_ids_digest)

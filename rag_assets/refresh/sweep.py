@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from rag_assets.config import GATE_METRIC, KnowledgeBaseConfig, TokensRerank
 from rag_assets.config.base import Section
+from rag_assets.config.wording import in_words
+from rag_assets.config.yaml_files import read_yaml
 from rag_assets.embedding import token_form
 from rag_assets.errors import ConfigError, IndexNotReady
 from rag_assets.evaluation.eval_set import half_of
@@ -93,16 +94,13 @@ class Trial:
 
 def load_grid(path: str | Path) -> Grid:
     """Read a grid.yaml. Raises: ConfigError naming the file, the key and what was expected."""
+    data = read_yaml(Path(path))
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected the keys metric and grid")
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         grid = Grid.model_validate(data)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     except ValidationError as error:
-        problems = (
-            f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        )
+        problems = (f"{path}: {in_words(mistake, Grid)}" for mistake in error.errors())
         raise ConfigError("\n".join(problems)) from error
     if len(grid.combinations) > _MOST:
         raise ConfigError(f"{path}: {len(grid.combinations)} combinations; at most {_MOST}")
@@ -143,15 +141,15 @@ def with_settings(config: KnowledgeBaseConfig, settings: Settings) -> KnowledgeB
             if not isinstance(place, dict):
                 raise ConfigError(f"{name}: no such setting")
         place[last] = value
-    try:
-        changed = {
-            name: type(getattr(config, name)).model_validate(data[name]) for name in _SECTIONS
-        }
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        shown = ", ".join(f"{name}={value}" for name, value in settings.items())
-        raise ConfigError(f"{shown}: {where}: {first['msg']}") from error
+    changed = {}
+    for name in _SECTIONS:
+        section = type(getattr(config, name))
+        try:
+            changed[name] = section.model_validate(data[name])
+        except ValidationError as error:
+            shown = ", ".join(f"{setting}={value}" for setting, value in settings.items())
+            mistake = in_words(error.errors()[0], section)
+            raise ConfigError(f"{shown}: {name}.{mistake}") from error
     made = config.model_copy(update=changed)
     made._path = config.path
     return made

@@ -86,6 +86,12 @@ def _question(encoder: QueryEncoder, text: str, mode: Mode, with_tokens: bool) -
 def _check(version: OpenVersion, encoder: QueryEncoder, request: SearchRequest, mode: Mode) -> None:
     if not isinstance(request.query, str) or not request.query.strip():
         raise BadRequest(f"query: expected a text that is not empty, found {request.query!r}")
+    try:
+        request.query.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest(
+            f"query: expected text, found half a character at place {error.start}"
+        ) from error
     if not isinstance(request.k, int) or not 1 <= request.k <= MAX_K:
         raise BadRequest(f"k: expected a whole number from 1 to {MAX_K}, found {request.k!r}")
     if mode not in ("hybrid", "dense", "lexical"):

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from rag_assets.errors import GateRefused, IndexNotReady, StorageError
+from rag_assets.errors import GateRefused, IndexNotReady, NoSuchVersion, StorageError
 from rag_assets.index.versions import REQUIRED_CHECKS, State, Versions
 from rag_assets_tests.index.conftest import approve, build, publish
 
@@ -76,6 +76,18 @@ def test_rollback_flips_back_and_forth(versions: Versions) -> None:
     assert versions.rollback().version == 2
     with pytest.raises(IndexNotReady, match="not kept; there are: 1, 2"):
         versions.rollback(9)
+
+
+def test_rollback_to_a_named_version_needs_no_pointer(versions: Versions) -> None:
+    publish(versions, CONTENT)
+    publish(versions, edited(d1=["new"]))
+    (versions.root / "LIVE.json").write_text("{")
+    with pytest.raises(StorageError, match=r"damaged .* \(there are: 1, 2\)"):
+        versions.rollback()
+    with pytest.raises(NoSuchVersion):
+        versions.rollback(9)
+    assert versions.rollback(2).previous is None
+    assert versions.live().version == 2
 
 
 def test_rollback_to_a_refused_version_is_refused(versions: Versions) -> None:

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from rag_assets.errors import BadRequest
+from rag_assets.errors import BadRequest, StorageError
 from rag_assets.index.build import LEXICAL
 from rag_assets.index.homes import CHROMA
 from rag_assets.index.lexical import LexicalIndex
@@ -106,6 +106,26 @@ def test_reconcile_mends_the_live_version_without_embedding(
     assert (mended["repaired"], mended["live_version"]) == (True, 2)
     assert held(pipeline.storage) == expected
     assert reconcile_live(pipeline, repair=False)["problems"] == []
+
+
+@pytest.mark.parametrize("lost", ["LIVE.json", "000001", "000001/MANIFEST.json"])
+def test_a_live_version_that_cannot_be_read_is_built_anew(filled: SmallBase, lost: str) -> None:
+    pipeline = Pipeline(filled.configure())
+    expected = held(pipeline.storage)
+    path = pipeline.versions.root / lost
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.write_text("{")
+    with pytest.raises(StorageError, match="rag-assets reconcile --repair"):
+        filled.refresh()
+    seen = reconcile_live(pipeline, repair=False)
+    assert (len(seen["problems"]), seen["repaired"], seen["live_version"]) == (1, False, None)
+    mended = reconcile_live(pipeline, repair=True)
+    assert (mended["repaired"], mended["live_version"]) == (True, 2)
+    assert held(pipeline.storage) == expected
+    receipt = filled.refresh()
+    assert (receipt["version"], receipt["embeddings"]["computed"]) == (2, 0)
 
 
 def test_a_lost_embedding_store_is_filled_again(filled: SmallBase) -> None:
