@@ -312,7 +312,7 @@ class Versions:
             raise NoSuchVersion(f"index version {target} is not kept; there are: {self._known()}")
         if not any(entry["version"] == target for entry in self.promotions()):
             self._demand_verdict(target)
-        return self._point(target, live and live.version, "rolled back", "")
+        return self._point(target, live.version if live else None, "rolled back", "")
 
     def _live_unless_damaged(self, version: int | None) -> Pointer | None:
         """The live pointer; None where it is damaged and a version to go to was named."""
