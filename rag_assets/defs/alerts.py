@@ -6,7 +6,7 @@ from rag_assets.config import KnowledgeBaseConfig, load_config
 from rag_assets.defs.automation import KNOWLEDGE_BASE_TAG
 from rag_assets.defs.names import Names
 from rag_assets.defs.run_errors import first_error
-from rag_assets.notify import refresh_ended
+from rag_assets.notify import deliver_waiting, refresh_ended
 from rag_assets.operations.outcomes import Outcome, outcome
 from rag_assets.refresh.receipt import Receipts
 
@@ -31,9 +31,14 @@ class NotifyResource(dg.ConfigurableResource):
             refresh_ended(config, run.run_id, None if refused else failure)
         return True
 
+    def send_waiting(self) -> int:
+        """Send the messages that are due; how many still wait."""
+        return deliver_waiting(load_config(self.config_path))
+
 
 def build_alerts(config: KnowledgeBaseConfig, names: Names) -> list[dg.SensorDefinition]:
-    """One sensor on failed runs; with a `notify` section also one on runs that succeeded."""
+    """One sensor on failed runs; with a `notify` section also one on runs that succeeded, and one
+    that sends what a receiver did not take at once."""
     notify = NotifyResource(config_path=str(config.path))
 
     @dg.run_failure_sensor(
@@ -58,4 +63,14 @@ def build_alerts(config: KnowledgeBaseConfig, names: Names) -> list[dg.SensorDef
         told = notify.run_ended(context.dagster_run)
         return None if told else dg.SkipReason(f"no refresh of {config.name}")
 
-    return [run_failed, run_succeeded] if config.notify.active else [run_failed]
+    @dg.sensor(
+        name=f"{names.identifier}_messages",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+        description="Sends messages that a receiver did not take at once, or that waited for the"
+        " quiet time to end.",
+    )
+    def messages(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        return dg.SkipReason(f"{notify.send_waiting()} messages wait")
+
+    return [run_failed, run_succeeded, messages] if config.notify.active else [run_failed]

@@ -8,6 +8,7 @@ from typing import Any
 from rag_assets.config import KnowledgeBaseConfig
 from rag_assets.defs.execute import Refresher
 from rag_assets.errors import ConfigError, RagError
+from rag_assets.notify import deliver_waiting
 from rag_assets.refresh.pipeline import Options
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ def watch_sources(
     for found in changes:
         waiting = waiting or bool(found)
         if not waiting:
+            deliver_waiting(config)
             continue
         waiting = False
         try:

@@ -35,8 +35,19 @@ def refresh_ended(
             Receipts(config.storage).record(run_id, "failure", failure)
         if config.notify.active:
             _announce(config, run_id, failure, clock)
-    except (RagError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001  the refresh is over, whatever goes wrong here
         log.warning("nobody was told how the refresh ended: %s: %s", type(error).__name__, error)
+
+
+def deliver_waiting(config: KnowledgeBaseConfig, clock: Callable[[], float] = time.time) -> int:
+    """Send the messages that are due; returns how many still wait. Never raises."""
+    if not config.notify.active:
+        return 0
+    try:
+        return open_outbox(config, clock).flush()
+    except (RagError, OSError) as error:
+        log.warning("messages wait: %s", error)
+        return 0
 
 
 def _announce(

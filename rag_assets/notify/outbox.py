@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,10 +75,16 @@ class Outbox:
                     self._note(state, event, now)
             over = set(seen) - {event.subject for event in events}
             self._end(state, over, now)
+            if any(pending.due <= now for pending in state.pending):
+                with suppress(OSError):  # a full disk is what they should hear of
+                    self._write(state)  # a process that is killed while it sends loses nothing
             self._deliver(state, now)
 
     def flush(self) -> int:
         """Send what is due; returns how many messages still wait."""
+        waiting = self._read().pending
+        if all(pending.due > self._clock() for pending in waiting):
+            return len(waiting)
         with self._locked() as state:
             self._deliver(state, self._clock())
             return len(state.pending)
@@ -140,8 +147,9 @@ class Outbox:
     # -- doing ------------------------------------------------------------
 
     def _deliver(self, state: _State, now: float) -> None:
+        down: set[str] = set()  # asked once, however many messages wait: each may take seconds
         for pending in [p for p in state.pending if p.due <= now]:
-            if self._sent(pending):
+            if self._sent(pending, down):
                 state.pending.remove(pending)
                 state.last[pending.message.event.subject] = now
             elif now - pending.since > _GIVE_UP:
@@ -151,22 +159,23 @@ class Outbox:
                 pause = min(_FIRST_PAUSE * 2 ** (pending.attempts - 1), _LONGEST_PAUSE)
                 pending.due = now + pause
 
-    def _sent(self, pending: Pending) -> bool:
-        """Whether every channel has it, or will never take it."""
+    def _sent(self, pending: Pending, down: set[str]) -> bool:
+        """Whether every channel has it, or will never take it. down: those to leave alone."""
         pending.attempts += 1
-        waits = False
         for channel in self._channels:
-            if channel.name in pending.done:
+            if channel.name in pending.done or channel.name in down:
                 continue
             try:
                 channel.send(pending.message)
             except Undelivered as error:
                 log.warning("not told: %s (%s)", pending.message.title, error)
                 if error.passing:
-                    waits = True
+                    down.add(channel.name)
                     continue
+            except Exception:
+                log.exception("not told by %s: %s", channel.name, pending.message.title)
             pending.done.append(channel.name)
-        return not waits
+        return down.isdisjoint({c.name for c in self._channels} - set(pending.done))
 
     # -- on disk ------------------------------------------------------------
 
@@ -176,13 +185,17 @@ class Outbox:
     def _read(self) -> _State:
         try:
             data = json.loads((self._root / "state.json").read_bytes())
-        except (FileNotFoundError, ValueError):
-            return _State()  # a damaged file costs one repeated message, no refresh
-        return _State(
-            {subject: _Told(**told) for subject, told in data["subjects"].items()},
-            data["last"],
-            [_pending(row) for row in data["pending"]],
-        )
+            return _State(
+                {subject: _Told(**told) for subject, told in data["subjects"].items()},
+                data["last"],
+                [_pending(row) for row in data["pending"]],
+            )
+        except FileNotFoundError:
+            return _State()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # Damaged, or of another version of the software: one repeated message, no lost refresh.
+            log.warning("%s: cannot be read, what was told is forgotten", self._root)
+            return _State()
 
     def _write(self, state: _State) -> None:
         data = {

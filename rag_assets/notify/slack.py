@@ -1,5 +1,6 @@
 """Slack, through an incoming webhook or a bot's token."""
 
+from http.client import HTTPException
 from typing import Any
 
 from rag_assets.config import SlackConfig
@@ -30,7 +31,7 @@ class SlackChannel:
         except SlackApiError as error:
             response: Any = error.response
             status, said = response.status_code, response.get("error") or "refused"
-        except (SlackClientError, OSError) as error:
+        except (SlackClientError, HTTPException, OSError) as error:
             raise Undelivered(f"slack: {error}", passing=True) from error
         if status != 200 or said != "ok":
             passing = status == 429 or status >= 500 or said == "ratelimited"

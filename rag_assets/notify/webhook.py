@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -35,5 +36,5 @@ class WebhookChannel:
         except HTTPError as error:
             passing = error.code in {408, 425, 429} or error.code >= 500
             raise Undelivered(f"webhook: answered {error.code}", passing=passing) from error
-        except (URLError, OSError) as error:
+        except (URLError, HTTPException, OSError) as error:
             raise Undelivered(f"webhook: {error}", passing=True) from error

@@ -11,6 +11,7 @@ from rag_assets.config import load_config
 from rag_assets.defs.automation import KNOWLEDGE_BASE_TAG, range_tags
 from rag_assets.defs.build import build_definitions
 from rag_assets.errors import ConfigError, RagError
+from rag_assets.notify import outbox
 from rag_assets.notify.after import open_outbox, refresh_ended
 from rag_assets.operations.history import History
 from rag_assets.refresh.pipeline import Options
@@ -170,7 +171,10 @@ def test_two_processes_that_tell_the_same_send_it_once(
     assert len(receiver.got) == 1
 
 
-def test_runs_of_the_daemon_are_told_by_sensors(small: SmallBase, receiver: Receiver) -> None:
+def test_runs_of_the_daemon_are_told_by_sensors(
+    small: SmallBase, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_FIRST_PAUSE", 0.0)
     small.fill(3)
     telling(small, receiver)
     config = load_config(small.path)
@@ -205,6 +209,7 @@ def test_runs_of_the_daemon_are_told_by_sensors(small: SmallBase, receiver: Rece
         tick("small_run_succeeded", first)
         assert [body["title"] for body in receiver.bodies] == ["version 1 is live"]
 
+        receiver.answers = [(503, b"down")]
         embeddings = Path(config.storage) / "embeddings"
         embeddings.rename(embeddings.with_name("moved"))
         embeddings.write_text("in the way")
@@ -212,9 +217,17 @@ def test_runs_of_the_daemon_are_told_by_sensors(small: SmallBase, receiver: Rece
         second = run()
         assert not second.success
         tick("small_run_failed", second)
+        assert len(receiver.bodies) == 2, "it was down"
+        messages = defs.resolve_sensor_def("small_messages")
+        for _ in range(2):
+            with dg.build_sensor_context(instance=instance) as context:
+                said = messages(context)
+            assert isinstance(said, dg.SkipReason)
+            assert said.skip_message == "0 messages wait"
         tick("small_run_failed", second)
-        assert receiver.bodies[-1]["kind"] == "failed"
-        assert len(receiver.bodies) == 2
+        assert len(receiver.bodies) == 3
+        assert receiver.bodies[1] == receiver.bodies[2]
+        assert receiver.bodies[2]["kind"] == "failed"
         assert "embeddings" in Receipts(config.storage).parts(second.run_id)["failure"]
 
 

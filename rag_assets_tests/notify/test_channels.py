@@ -2,6 +2,8 @@
 
 import hashlib
 import hmac
+import socket
+import threading
 
 import pytest
 
@@ -86,6 +88,28 @@ def test_nobody_there_may_pass() -> None:
         with pytest.raises(Undelivered) as refused:
             channel.send(MESSAGE)
         assert refused.value.passing
+
+
+def test_a_receiver_that_speaks_no_http_may_pass() -> None:
+    def talk(server: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"what is this?\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=talk, args=(server,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x"
+        for channel in (
+            SlackChannel(SlackConfig(webhook=url)),
+            WebhookChannel(WebhookConfig(url=url)),
+        ):
+            with pytest.raises(Undelivered) as refused:
+                channel.send(MESSAGE)
+            assert refused.value.passing
+        thread.join()
 
 
 def mail_config(port: int) -> EmailConfig:

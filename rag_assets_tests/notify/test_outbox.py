@@ -14,14 +14,22 @@ HOUR = 3600.0
 
 @dataclass
 class Channel:
-    """Remembers what it was given; down while `down`."""
+    """Remembers what it was given; down while `down`; `wrong` and `killed` break in other ways."""
 
     name: str = "test"
     down: bool = False
     broken: bool = False
+    wrong: bool = False
+    killed: bool = False
+    tries: int = 0
     got: list[Message] = field(default_factory=list)
 
     def send(self, message: Message) -> None:
+        self.tries += 1
+        if self.killed:
+            raise KeyboardInterrupt
+        if self.wrong:
+            raise TypeError("a mistake")
         if self.down or self.broken:
             raise Undelivered("test: no", passing=self.down)
         self.got.append(message)
@@ -115,6 +123,47 @@ def test_a_receiver_that_is_down_gets_it_later_and_once(tmp_path: Path) -> None:
     assert desk.box().flush() == 0
     assert (len(up.got), len(down.got)) == (1, 1)
     assert down.got[0].id == up.got[0].id
+
+
+def test_one_try_is_enough_to_see_that_a_receiver_is_down(tmp_path: Path) -> None:
+    up, down = Channel("up"), Channel("down", down=True)
+    desk = Desk(tmp_path, up, down)
+    desk.see(held(), promoted(1))
+    assert (down.tries, len(up.got)) == (1, 2)
+    desk.now += 40
+    assert desk.box().flush() == 2
+    assert down.tries == 2
+    down.down = False
+    assert desk.box().flush() == 2, "not due yet"
+    desk.now += 80
+    assert desk.box().flush() == 0
+    assert (down.titles, len(up.got)) == (up.titles, 2)
+
+
+def test_a_channel_with_a_mistake_does_not_silence_the_others(tmp_path: Path) -> None:
+    wrong, right = Channel("wrong", wrong=True), Channel("right")
+    desk = Desk(tmp_path, wrong, right)
+    desk.see(held())
+    assert right.titles == ["deletions are held (a)"]
+    assert desk.box().waiting() == 0
+
+
+def test_a_process_that_is_killed_while_it_sends_loses_nothing(tmp_path: Path) -> None:
+    killed, after = Channel(killed=True), Channel()
+    with pytest.raises(KeyboardInterrupt):
+        Desk(tmp_path, killed).see(promoted(1))
+    Desk(tmp_path, after).see()
+    assert after.titles == ["version 1"]
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", '{"subjects": {"held": {"new": 1}}}'])
+def test_a_state_that_cannot_be_read_costs_a_repeated_message(
+    desk: Desk, channel: Channel, content: str
+) -> None:
+    desk.see(held())
+    (desk.root / "notify" / "state.json").write_text(content)
+    desk.see(held(), after=60)
+    assert channel.titles == ["deletions are held (a)"] * 2
 
 
 def test_a_receiver_that_says_no_is_not_asked_again(desk: Desk, channel: Channel) -> None:
