@@ -5,6 +5,7 @@ One of them has all that tells of it: Slack and a plain webhook on the loopback,
 exporter in a process of its own that is scraped every second. The other has nothing.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -25,10 +26,25 @@ _EXPORTER = [sys.executable, "-c", "from rag_assets.cli import main; main()", "e
 
 
 def _timed(refresher) -> tuple[float, float]:
-    """(wall, CPU) seconds of one refresh."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    """(wall, CPU) seconds of one refresh; CPU of user and system, ended children included."""
+    wall, cpu = time.perf_counter(), sum(os.times()[:4])
     refresher.refresh(Options())
-    return time.perf_counter() - wall, time.process_time() - cpu
+    return time.perf_counter() - wall, sum(os.times()[:4]) - cpu
+
+
+def _spent(process: subprocess.Popen[str]) -> float:
+    """CPU seconds of a running process so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _scrapes(url: str, process: subprocess.Popen[str], count: int = 50) -> str:
+    """What a scrape costs the exporter."""
+    before = _spent(process)
+    for _ in range(count):
+        with urllib.request.urlopen(url) as reply:
+            reply.read()
+    return f"{(_spent(process) - before) / count * 1e3:.1f} ms of CPU"
 
 
 def _others() -> None:
@@ -90,6 +106,7 @@ def measure(rounds: int) -> None:
                     f"  {what:<5} on {statistics.median(on) * 1e3:.0f} ms,"
                     f" off {statistics.median(off) * 1e3:.0f} ms: {_ratio(on, off)}"
                 )
+        print(f"a scrape of the exporter: {_scrapes(url, exporter)}")
         for process in (exporter, others):
             process.terminate()
             process.wait()

@@ -281,7 +281,7 @@ SERVICE = [
 KUBERNETES = [
     _alert(
         "RAGPodEvicted",
-        'sum by (namespace, pod) (kube_pod_status_reason{reason="Evicted",pod=~"rag-.*"}) > 0',
+        'sum by (namespace, pod) (kube_pod_status_reason{reason="Evicted",namespace="rag"}) > 0',
         "0m",
         "ticket",
         "{{ $labels.pod }} was evicted",
@@ -289,7 +289,7 @@ KUBERNETES = [
     ),
     _alert(
         "RAGPodPending",
-        'sum by (namespace, pod) (kube_pod_status_phase{phase="Pending",pod=~"rag-.*"}) > 0',
+        'sum by (namespace, pod) (kube_pod_status_phase{phase="Pending",namespace="rag"}) > 0',
         "15m",
         "page",
         "{{ $labels.pod }} finds no node",

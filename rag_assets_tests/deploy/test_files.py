@@ -1,5 +1,7 @@
 """The files of `deploy/`: what they name exists, and schemas hold. Nothing is built or applied."""
 
+import inspect
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,9 @@ import pytest
 
 from deploy import image_steps
 from deploy.image_steps import stages
+from rag_assets.cli import operations_commands, service_commands
+from rag_assets.service import server
+from rag_assets_tests.deploy.composed import services
 from rag_assets_tests.deploy.programs import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,3 +70,29 @@ def test_systemd_takes_the_units() -> None:
         and "is not executable" not in line  # the program is not installed here
     ]
     assert said == []
+
+
+def test_what_is_stopped_has_the_time_to_drain_and_ports_are_those_of_the_commands() -> None:
+    unit = (DEPLOY / "systemd" / "rag-service.service").read_text()
+    waits = [re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]]
+    waits.append(services()["service"]["stop_grace_period"].removesuffix("s"))
+    assert all(int(seconds) > server._DRAIN_SECONDS for seconds in waits)
+    exposed = stages()[-1].all("EXPOSE")[0].split()
+    for name, command in (
+        ("service", service_commands.serve),
+        ("exporter", operations_commands.exporter),
+    ):
+        default = str(inspect.signature(command).parameters["port"].default)
+        assert default in exposed
+        words = services()[name]["command"]
+        assert words[words.index("--port") + 1] == default
+        text = (DEPLOY / "kubernetes" / "base" / f"{name}.yaml").read_text()
+        assert f"containerPort: {default}" in text
+        assert f"targets: [{name}:{default}]" in (DEPLOY / "prometheus/prometheus.yml").read_text()
+
+
+def test_every_role_has_the_same_heaps() -> None:
+    wanted = "MALLOC_ARENA_MAX=2"
+    assert any(wanted in step for step in stages()[-1].all("ENV"))
+    for unit in (DEPLOY / "systemd").glob("*.service"):
+        assert wanted in unit.read_text(), unit.name

@@ -14,6 +14,7 @@ import yaml
 from kubernetes import client
 
 from rag_assets.config import load_config
+from rag_assets.service.server import _DRAIN_SECONDS
 
 KUBERNETES = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
@@ -135,6 +136,8 @@ def test_every_pod_is_confined_measured_and_probed() -> None:
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert pod["automountServiceAccountToken"] is False, name
+        # Else a service named vllm or chroma sets VLLM_PORT or CHROMA_PORT in every pod.
+        assert pod["enableServiceLinks"] is False, name
         [container] = pod["containers"]
         assert container["securityContext"]["allowPrivilegeEscalation"] is False, name
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, name
@@ -179,7 +182,7 @@ def test_the_service_scales_spreads_and_survives_drains() -> None:
     pod = dict(pods(manifests))["rag-service"]
     spread = {rule["topologyKey"] for rule in pod["topologySpreadConstraints"]}
     assert spread == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
-    drained = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"] + 30
+    drained = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"] + _DRAIN_SECONDS
     assert pod["terminationGracePeriodSeconds"] > drained
 
 
