@@ -108,16 +108,16 @@ def test_the_instance_of_ecs_is_one_that_dagster_takes(
         assert found.settings["run_retries"]["retry_on_asset_or_op_failure"] is False
         assert found.run_storage_data.class_name == "PostgresRunStorage"
         assert found.compute_logs_data is not None
-        assert found.compute_logs_data.rehydrate(dg.InstanceRef if False else object) is not None
+        assert found.compute_logs_data.rehydrate(object) is not None
 
 
 @pytest.mark.full
 def test_a_lambda_searches_the_storage_in_s3(
     aws: str, small: SmallBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moto_server.client("s3", aws).create_bucket(Bucket="company")
+    moto_server.client("s3", aws).create_bucket(Bucket="lambda")
     small.write("payroll.md", document("payroll"))
-    small.configure(storage="s3://company/kb", working_directory="./builder")
+    small.configure(storage="s3://lambda/kb", working_directory="./builder")
     assert small.refresh()["promoted"]
     small.configure(working_directory=str(tmp_path / "lambda"))
     monkeypatch.setenv("RAG_CONFIG", str(small.path))
