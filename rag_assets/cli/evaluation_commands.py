@@ -121,6 +121,10 @@ def sweep(
     if as_json:
         print_json(found)
         return
+    _print_sweep(found)
+
+
+def _print_sweep(found: dict[str, Any]) -> None:
     say(f"{found['metric']} on {found['queries']['tuning']} tuning queries:")
     for trial in sorted(found["trials"], key=lambda trial: -trial["tuning"]):
         low, high = trial["ci95"]
@@ -129,8 +133,14 @@ def sweep(
             f" (p {trial['gain']['p']:.3f})  {trial['latency_ms_p50']:5.1f} ms"
             f"  {_in_words(trial['settings'])}"
         )
-    if found["held_out"] is None:
+    if not found["best"]:
         say("Nothing is better than the configuration as it is.")
+        return
+    if found["held_out"] is None:
+        say(
+            f"Best: {_in_words(found['best'])}. No judged query is in the held-out half to confirm"
+            " it: `rag-assets evalset propose` drafts more, or set `half: held_out` on some rows."
+        )
         return
     gain = found["held_out"]
     low, high = gain["ci95"]

@@ -119,7 +119,7 @@ class Reviewer:
         """The documents that a person names, all of them live; none to go back."""
         while True:
             asked = "documents that answer it: numbers above or doc_ids (nothing: back)"
-            words = typer.prompt(asked, default="", show_default=False).replace(",", " ").split()
+            words = self._named(typer.prompt(asked, default="", show_default=False))
             shown = {str(place): d for place, d in enumerate(candidate.relevant, start=1)}
             chosen = list(dict.fromkeys(shown.get(word, word) for word in words))
             unknown = self._unknown(chosen)
@@ -127,6 +127,14 @@ class Reviewer:
                 return chosen
             for problem in unknown:
                 note(problem)
+
+    def _named(self, line: str) -> list[str]:
+        """The words of a line; a live document's name may hold spaces and commas."""
+        for parts in ([line], line.split(",")):
+            named = [part.strip() for part in parts]
+            if all(part.isdecimal() or part in self._live for part in named):
+                return named
+        return line.replace(",", " ").split()
 
     def _unknown(self, doc_ids: Sequence[str]) -> list[str]:
         """What is wrong with documents that the live version does not hold."""

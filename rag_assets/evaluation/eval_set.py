@@ -223,8 +223,8 @@ def _read_qrels(
     file: Path, texts: Mapping[str, str], mistakes: _Mistakes
 ) -> dict[str, dict[str, int]]:
     judged: dict[str, dict[str, int]] = {}
-    for line, row in enumerate(_read(file).splitlines(), start=1):
-        cells = row.split("\t")
+    for line, row in enumerate(_read(file).split("\n"), start=1):
+        cells = row.rstrip("\r").split("\t")
         if not row.strip() or (line == 1 and not _is_number(cells[-1])):
             continue  # the header of BEIR's own files
         if len(cells) != 3 or not _is_number(cells[2]):

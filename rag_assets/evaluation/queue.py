@@ -30,7 +30,7 @@ class Queue:
     def all(self) -> list[Candidate]:
         """Every candidate, oldest first. Raises: ConfigError naming the line that is wrong."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = self.path.read_text(encoding="utf-8").split("\n")  # no other end is one
         except FileNotFoundError:
             return []
         return [

@@ -1,11 +1,14 @@
 """What an MLflow run says of a judged version: figures, words, a table of queries, plots."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rag_assets.evaluation import plots
 from rag_assets.evaluation.report import EvalReport
 from rag_assets.refresh.pipeline import Pipeline
+
+_NOT_ALLOWED = re.compile(r"[^\w./\- ]")  # in MLflow's names of metrics, parameters and tags
 
 
 def metrics_of(reports: Sequence[EvalReport]) -> dict[str, float]:
@@ -15,7 +18,7 @@ def metrics_of(reports: Sequence[EvalReport]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for report in reports:
-        name = report.name
+        name = spelled(report.name)
         if report.judged:
             found |= {f"{name}/{spelled(metric)}": v for metric, v in report.metrics.items()}
             for metric, bounds in report.ci95.items():
@@ -81,8 +84,8 @@ def plots_of(
 
 
 def spelled(name: str) -> str:
-    """A metric's name in letters that MLflow allows."""
-    return name.replace("@", "_at_")
+    """A name in letters that MLflow allows."""
+    return _NOT_ALLOWED.sub("_", name.replace("@", "_at_"))
 
 
 def query_table(report: EvalReport) -> dict[str, list[Any]]:

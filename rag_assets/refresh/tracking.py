@@ -24,6 +24,16 @@ log = logging.getLogger(__name__)
 
 _KIND = "rag.kind"
 _BATCH = 100  # parameters in one request, MLflow's own limit
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # which is for one JSON object
+    # MLflow's own 7 retries, each twice as late, hold a refresh for more than ten minutes where
+    # its server is away.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
 
 
 def log_version(
@@ -82,7 +92,9 @@ def log_sweep(pipeline: Pipeline, trials: Sequence[Trial], found: Mapping[str, A
                 "latency_ms_p50": float(row["latency_ms_p50"]),
                 "chunks": float(row["chunks"]),
             }
-            parameters = _parameters(pipeline) | {k: str(v) for k, v in trial.settings.items()}
+            parameters = _parameters(pipeline) | {
+                spelled(k): str(v) for k, v in trial.settings.items()
+            }
             tags = {_KIND: "sweep", "rag.knowledge_base": pipeline.config.name}
             name = f"{pipeline.config.name} {shown or 'as configured'}"
             ids.append(tracker.run(name, tags, parameters, metrics, {"trial.json": row}))
@@ -109,7 +121,7 @@ def _logged_version(
 ) -> str:
     tags = _tags(pipeline, version, "version")
     for report in reports:
-        tags[f"rag.eval_set.{report.name}"] = report.content_hash
+        tags[f"rag.eval_set.{spelled(report.name)}"] = report.content_hash
     tracker = _Tracker(pipeline)
     known = tracker.find(tags)
     if known is not None:
@@ -158,15 +170,15 @@ def _flatten(prefix: str, value: object, found: dict[str, str]) -> None:
         for key, item in value.items():
             _flatten(f"{prefix}.{key}", item, found)
     elif value not in (None, {}, []):
-        found[prefix] = str(value)[:500]
+        found[spelled(prefix)] = str(value)[:500]
 
 
 class _Tracker:
     """MLflow's client on one experiment, named like the knowledge base."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         from mlflow.tracking import MlflowClient
 
         for chatty in ("alembic", "mlflow"):  # after the import, which sets its own level
@@ -189,6 +201,7 @@ class _Tracker:
     def find(self, tags: Mapping[str, str]) -> str | None:
         """A finished run with all of these tags."""
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        wanted += " and attributes.status = 'FINISHED'"
         runs = self._client.search_runs([self._experiment], wanted, max_results=1)
         return runs[0].info.run_id if runs else None
 
@@ -206,10 +219,26 @@ class _Tracker:
         artifacts: by file name, bytes as they are and anything else as JSON. datasets: content hash
         of each eval set.
         """
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
-
         run = self._client.create_run(self._experiment, run_name=name, tags=dict(tags))
         run_id = str(run.info.run_id)
+        try:
+            self._fill(run_id, parameters, metrics, datasets)
+            self._add_files(run_id, artifacts)
+        except Exception:
+            self._client.set_terminated(run_id, status="FAILED")
+            raise
+        self._client.set_terminated(run_id)
+        return run_id
+
+    def _fill(
+        self,
+        run_id: str,
+        parameters: Mapping[str, str],
+        metrics: Mapping[str, float],
+        datasets: Mapping[str, str],
+    ) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
         now = int(time.time() * 1000)
         given = [Param(key, value) for key, value in parameters.items()]
         for start in range(0, len(given), _BATCH):
@@ -226,11 +255,11 @@ class _Tracker:
         ]
         if used:
             self._client.log_inputs(run_id, used)
+
+    def _add_files(self, run_id: str, artifacts: Mapping[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             for file, content in artifacts.items():
                 if not isinstance(content, bytes):
                     content = json.dumps(content, indent=1, ensure_ascii=False).encode()
                 (Path(folder) / file).write_bytes(content)
             self._client.log_artifacts(run_id, folder)
-        self._client.set_terminated(run_id)
-        return run_id

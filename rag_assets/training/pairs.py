@@ -50,7 +50,7 @@ def accepted_pairs(
     }
     every: list[Pair] = []
     if "eval_sets" in origins:
-        every += _of_eval_sets(eval_sets)
+        every += _of_eval_sets(eval_sets, testing)
     if "feedback" in origins:
         every += _of_feedback(audit_log, judged, knowledge_base, testing)
     first: dict[str, Pair] = {}
@@ -59,7 +59,7 @@ def accepted_pairs(
     return list(first.values())
 
 
-def _of_eval_sets(eval_sets: Sequence[EvalSet]) -> Iterator[Pair]:
+def _of_eval_sets(eval_sets: Sequence[EvalSet], testing: set[str]) -> Iterator[Pair]:
     for one in eval_sets:
         for query in one.queries:
             if query.answer and query.answerable:
@@ -71,7 +71,7 @@ def _of_eval_sets(eval_sets: Sequence[EvalSet]) -> Iterator[Pair]:
                     tuple(query.relevant),
                     query.passages,
                     accepted_at=query.origin.get("accepted_at"),
-                    for_testing=half_of(query) == "held_out",
+                    for_testing=_same(query.query) in testing,
                 )
 
 

@@ -121,7 +121,10 @@ def test_the_same_question_in_other_words_is_left_out():
 class TestQueue:
     def test_keeps_what_was_decided(self, tmp_path):
         queue = Queue(tmp_path)
-        first, second = Candidate("one?", ("docs/a",), ("p",), "1", ORIGIN), Candidate("two?")
+        first, second = (
+            Candidate("one?", ("docs/a",), ("p",), "1\u2028or 2", ORIGIN),
+            Candidate("two?"),
+        )
         queue.add([first, second])
         assert Queue(tmp_path).all() == [first, second]
         queue.decide(first.id, replace(first, status="rejected"))

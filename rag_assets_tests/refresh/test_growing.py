@@ -21,6 +21,9 @@ from rag_assets_tests.conftest import SmallBase
 @pytest.fixture
 def base(small: SmallBase) -> SmallBase:
     small.fill(4)
+    small.write(
+        "rules, old and new.md", "# Rules\n\nHow the kitchen is left behind in the evening.\n"
+    )
     small.ask_about(["vacation"], **{"hit@1": 0.1, "min_queries": 1})
     assert small.refresh()["promoted"]
     return small
@@ -127,7 +130,7 @@ def test_a_question_is_put_in_other_words_and_documents_are_chosen_by_number(
     log(base, ("Who cooks?", 0.2), ("Wer putzt hier?", 0.1))  # the newest comes first
     found = run(base, "propose", "-n", "2", "--from", "log")["candidates"]
     assert len(found[0]["relevant"]) > 1
-    typed = "x\ne\nWho cleans here?\na\n2 docs/nothing.md\n2\n"  # and then the input ends
+    typed = "x\ne\nWho cleans here?\na\n2 docs/nothing.md\ndocs/rules, old and new.md\n"  # the end
     answered = CliRunner().invoke(
         app, ["evalset", "review", "--config", str(base.path)], input=typed
     )
@@ -135,7 +138,7 @@ def test_a_question_is_put_in_other_words_and_documents_are_chosen_by_number(
     assert "found 'x'" in answered.output
     assert "docs/nothing.md: the live version holds no such document" in answered.output
     row = load_eval_set(base.root / "questions.jsonl").queries[-1]
-    assert (row.query, list(row.relevant)) == ("Who cleans here?", [found[0]["relevant"][1]])
+    assert (row.query, list(row.relevant)) == ("Who cleans here?", ["docs/rules, old and new.md"])
     assert row.origin["drafted"] == "Wer putzt hier?"
     # It goes on where it ended, and what was put in other words does not come again.
     again = CliRunner().invoke(app, ["evalset", "review", "--config", str(base.path)], input="s\n")

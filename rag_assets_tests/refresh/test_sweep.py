@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from rag_assets.cli import evaluation_commands  # noqa: F401
+from rag_assets.cli import evaluation_commands
 from rag_assets.cli.app import app
 from rag_assets.config import load_config
 from rag_assets.errors import ConfigError
@@ -48,6 +48,18 @@ def test_the_best_is_chosen_on_one_half_and_judged_on_the_other(small: SmallBase
     assert (found["confirmed"] is None) == (found["best"] == {})
     assert not (small.root / "store" / "sweeps").exists()
     assert sorted((str(p), p.stat().st_mtime_ns) for p in index.iterdir()) == before
+
+
+def test_what_nothing_confirms_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    gain = {"mean": 0.1, "ci95": [0.0, 0.2], "p": 0.04, "queries": 8}
+    trial = {"tuning": 0.5, "ci95": [0.4, 0.6], "gain": gain, "latency_ms_p50": 1.0}
+    trials = [trial | {"settings": {}}, trial | {"settings": {"retrieval.k": 3}, "tuning": 0.6}]
+    found = {"metric": "mrr@10", "queries": {"tuning": 8}, "trials": trials, "held_out": None}
+    evaluation_commands._print_sweep(found | {"best": {"retrieval.k": 3}, "confirmed": None})
+    printed = capsys.readouterr().out
+    assert "Best: retrieval.k=3. No judged query is in the held-out half" in printed
+    evaluation_commands._print_sweep(found | {"best": {}, "confirmed": None})
+    assert "Nothing is better than the configuration as it is." in capsys.readouterr().out
 
 
 def test_a_trial_without_rerank_leaves_the_token_vectors_and_the_ranking(small: SmallBase) -> None:

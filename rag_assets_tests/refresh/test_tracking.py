@@ -2,7 +2,9 @@
 
 import json
 import logging
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from PIL import Image
@@ -52,6 +54,8 @@ def test_every_judged_version_and_trial_is_a_run(base: SmallBase) -> None:
     assert {row[0] for row in content["data"]} == set(SUBJECTS[:4])
     # The same version judged by the same set is not logged twice.
     assert log_version(pipeline, 1, reports) == run.info.run_id
+    client.set_terminated(run.info.run_id, status="FAILED")  # broken off on its way: logged anew
+    assert log_version(pipeline, 1, reports) != run.info.run_id
     trials = run_sweep(pipeline, Grid(metric="hit@5", grid={"retrieval.mode": ["lexical"]}))
     ids = log_sweep(pipeline, trials, summary(trials, "hit@5"))
     logged = client.get_run(ids[1]).data
@@ -68,6 +72,37 @@ def test_a_run_that_cannot_be_logged_is_a_warning(
     with caplog.at_level(logging.WARNING):
         assert base.refresh()["promoted"]
     assert "was not logged to MLflow" in caplog.text
+
+
+def test_a_server_that_is_out_of_order_holds_nobody_up(
+    base: SmallBase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    class Broken(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(503)
+
+        def log_message(self, *arguments: object) -> None:
+            """Nothing to print."""
+
+    on = base.settings["evaluation"]
+    base.configure(evaluation=on | {"mlflow": False})
+    assert base.refresh()["promoted"]
+    pipeline = Pipeline(base.configure(evaluation=on))
+    with HTTPServer(("127.0.0.1", 0), Broken) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        try:
+            with caplog.at_level(logging.WARNING):
+                assert log_version(pipeline, 1, judge.make_report(pipeline, 1)) is None
+        finally:
+            server.shutdown()
+            thread.join()
+    assert len(asked) == 2  # MLflow by itself asks 8 times, for minutes
+    assert "version 1 was not logged to MLflow" in caplog.text
 
 
 def test_nothing_is_logged_unless_asked_for(base: SmallBase) -> None:

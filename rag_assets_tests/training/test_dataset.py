@@ -13,6 +13,7 @@ import pytest
 from rag_assets.answering.prompt import instructions
 from rag_assets.cli.training_commands import instruct_dataset
 from rag_assets.config import AuditConfig
+from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
 from rag_assets.index.live import LiveIndex
 from rag_assets.index.passages import PassageStore
 from rag_assets.refresh.forget import find_document, forget_document
@@ -21,7 +22,7 @@ from rag_assets.service.audit import AuditLog
 from rag_assets.service.keys import KeyStore
 from rag_assets.training.dataset import Dataset, make_dataset, read_dataset
 from rag_assets.training.examples import LeftOut, Maker, side_of
-from rag_assets.training.pairs import Pair
+from rag_assets.training.pairs import Pair, accepted_pairs
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
 from rag_assets_tests.service.conftest import serving
 
@@ -266,3 +267,11 @@ def test_a_quote_from_the_chunk_beside_brings_that_chunk_along(base: SmallBase) 
         with pytest.raises(LeftOut, match="changed or removed"):
             maker.fingerprint(lost)
     live.close()
+
+
+def test_a_question_that_one_set_holds_out_is_not_trained_on_by_another(tmp_path: Path) -> None:
+    query = EvalQuery("q1", "How many days?", {"docs/a.md": 1}, answer="Thirty.", half="tuning")
+    again = replace(query, id="q9", query="How many  DAYS?", half="held_out")
+    sets = [EvalSet("one", "h", (query,)), EvalSet("two", "h", (again,))]
+    [pair] = accepted_pairs(["eval_sets"], sets, tmp_path, tmp_path / "judged.json", "small")
+    assert (pair.id, pair.for_testing) == ("one/q1", True)
