@@ -30,7 +30,9 @@ from rag_assets.errors import RagError
 from rag_assets.evaluation.compare import compare_reports
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
 from rag_assets.evaluation.evaluate import AT_ONCE, PreparedEncoder, evaluate
-from rag_assets.evaluation.gate import judge_quality, judge_regression
+from rag_assets.evaluation.expectations import judge_expected_documents
+from rag_assets.evaluation.gate import REGRESSION_METRICS, judge_quality, judge_regression
+from rag_assets.evaluation.known_items import Probe, ProbeResult, judge_known_items
 from rag_assets.evaluation.report import EvalReport, QueryResult
 from rag_assets.index.lexical import terms
 from rag_assets.refresh import candidate
@@ -56,6 +58,7 @@ def main() -> None:
         parser.error(f"{', '.join(sorted(unknown))}: expected any of {', '.join(PARTS)}")
     if "simulate" in given.parts:
         simulate(given.pairs)
+        simulate_whole(given.pairs)
     if "trials" in given.parts:
         trials(given.work / "trials", given.only)
     if "speed" in given.parts:
@@ -80,6 +83,78 @@ def simulate(pairs: int) -> None:
         cells = [_refusals(queries, loss, few, 0.02) for loss in losses]
         shown = " | ".join(f"{refused:.2f} ({unsure:.2f})" for refused, unsure in cells)
         print(f"| {queries} | {shown} |", flush=True)
+
+
+# What each side is like where nothing is wrong: documents found by their own words, unanswerable
+# queries left alone, others answered, and documents that went because they should.
+_FOUND, _SILENT, _ANSWERED, _GONE = 0.97, 0.8, 0.75, 0.01
+_WHOLE = {"recall@5": 0.0, "mrr@10": 0.0, "abstention": 0.6, "answered": 0.55}
+
+
+def simulate_whole(pairs: int) -> None:
+    """How often any blocking check refuses: nothing changed, a neutral change, one in two sets."""
+    print(f"\nAll blocking checks together, {pairs} pairs a cell: share refused (undecided)\n")
+    columns = {"identical": (0.0, 1, True), "neutral": (0.0, 1, False)}
+    columns |= {"neutral, two sets": (0.0, 2, False), "10 % lost": (0.1, 1, False)}
+    print("| queries | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|")
+    for queries in (50, 200, 1000):
+        count = pairs if queries < 1000 else max(20, pairs // 4)
+        cells = [_whole(queries, *column, count) for column in columns.values()]
+        shown = " | ".join(f"{refused:.3f} ({unsure:.3f})" for refused, unsure in cells)
+        print(f"| {queries} | {shown} |", flush=True)
+
+
+def _whole(
+    queries: int, loss: float, sets: int, identical: bool, pairs: int
+) -> tuple[float, float]:
+    rng = np.random.default_rng([SEED, queries, round(loss * 1000), sets, identical])
+    refused = unsure = 0
+    for _ in range(pairs):
+        old, new = [], []
+        for number in range(sets):
+            base = rng.choice([1, 1, 1, 2, 3, 5, 0], queries // sets)
+            ranks = _moved(rng, base)
+            other = ranks if identical else _moved(rng, base)
+            old.append(replace(_report(ranks), name=f"set{number}"))
+            new.append(_asked(rng, np.where(rng.random(len(base)) < loss, 0, other), number))
+        # The floors that somebody sets who looked at the live version: 0.05 below it.
+        lowest = {m: max(0.0, min(r.metric(m) for r in old) - 0.05) for m in REGRESSION_METRICS}
+        gate = Gate.model_validate(_WHOLE | lowest)
+        gone = set() if identical else {n for n in range(100) if rng.random() < _GONE}
+        held = {f"d{n}": str(n) for n in range(100)}
+        expecting = [
+            EvalQuery(str(n), str(n), {f"d{rng.integers(100)}": 1}) for n in range(queries)
+        ]
+        found = rng.random(40) < _FOUND
+        outcomes = (
+            judge_quality(new, gate),
+            judge_regression(new, old, gate),
+            judge_known_items(
+                [ProbeResult(Probe("d", "c", "q"), bool(f), ()) for f in found], gate.known_items
+            ),
+            judge_expected_documents(
+                [EvalSet("set", "hash", tuple(expecting))],
+                held,
+                {d: c for d, c in held.items() if int(c) not in gone},
+                gate,
+            ),
+        )
+        refused += any(not outcome.passed for outcome in outcomes)
+        unsure += any(not outcome.decided for outcome in outcomes)
+    return refused / pairs, unsure / pairs
+
+
+def _asked(rng: np.random.Generator, ranks: np.ndarray, number: int) -> EvalReport:
+    """A report whose answerer was asked 40 of the queries, and 15 that have no answer."""
+    results = list(_report(ranks).results)
+    for place in range(min(40, len(results))):
+        silent = bool(rng.random() >= _ANSWERED)
+        results[place] = replace(results[place], abstained=silent)
+    for place in range(15):
+        query = EvalQuery(f"none{place}", f"none {place}", {})
+        silent = bool(rng.random() < _SILENT)
+        results.append(QueryResult(query, {}, (), (), 1.0, abstained=silent))
+    return EvalReport(2, f"set{number}", "hash", tuple(results))
 
 
 def _refusals(queries: int, loss: float, pairs: int, tolerance: float) -> tuple[float, float]:

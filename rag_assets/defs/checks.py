@@ -10,6 +10,7 @@ import dagster as dg
 from rag_assets.defs.check_metadata import check_metadata
 from rag_assets.defs.names import Names
 from rag_assets.defs.resources import PipelineResource
+from rag_assets.evaluation.advice import advice
 from rag_assets.evaluation.expectations import CHECK as EXPECTED
 from rag_assets.index.base import CheckOutcome
 from rag_assets.index.checks import check_integrity
@@ -177,7 +178,7 @@ def _check(
             passed=outcome.passed and outcome.decided,
             # An undecided outcome is shown as a warning, which does not block.
             severity=dg.AssetCheckSeverity.ERROR if outcome.decided else dg.AssetCheckSeverity.WARN,
-            description=outcome.summary,
+            description=" — ".join(filter(None, (outcome.summary, advice(outcome)))),
             metadata=check_metadata(version, outcome),
         )
 

@@ -17,6 +17,8 @@ from rag_assets.index.base import CheckOutcome
 REGRESSION_METRICS = ("recall@5", "mrr@10")
 """Compared with the live version whatever floors are set."""
 
+NO_SETS = "there are no eval sets; name one under evaluation.sets"
+_NO_FLOORS = "the gate sets no floors; add some under evaluation.gate, such as recall@5: 0.75"
 _SIGNIFICANT = 0.05  # of all comparisons of one check together
 _OF = " of "  # between a metric and the set it was compared on
 _SHOWN = 10  # worst queries kept in the details
@@ -34,9 +36,9 @@ def judge_quality(reports: Sequence[EvalReport], gate: Gate) -> CheckOutcome:
     name = "retrieval_quality"
     asked = [_Asked(*found) for report in reports for found in _answering(report, gate)]
     if not gate.floors and not asked:
-        return CheckOutcome(name, True, "cannot tell: the gate sets no floors", decided=False)
+        return CheckOutcome(name, True, f"cannot tell: {_NO_FLOORS}", decided=False)
     if not reports:
-        return CheckOutcome(name, True, "cannot tell: there are no eval sets", decided=False)
+        return CheckOutcome(name, True, f"cannot tell: {NO_SETS}", decided=False)
     judged = [report for report in reports if questions(report.judged) >= gate.min_queries]
     details = _quality_details(reports, gate)
     details |= {f"{item.measure} of {item.set_name}": str(item) for item in asked}

@@ -41,9 +41,10 @@ def bars(
 
 def forest(changes: Mapping[str, tuple[float, float, float]]) -> bytes:
     """Changes of metrics around 0: (mean, low, high) by name."""
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
-    line, left, width = 26, 110, 360
+    line, width = 26, 360
+    left = max(110, *(round(ImageFont.load_default().getlength(name)) + 16 for name in changes))
     reach = max(0.02, *(abs(bound) for change in changes.values() for bound in change)) * 1.05
     image = Image.new("RGB", (left + width + 70, line * len(changes) + 34), "white")
     draw = ImageDraw.Draw(image)

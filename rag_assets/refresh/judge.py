@@ -21,7 +21,7 @@ from rag_assets.evaluation.evaluate import (
 )
 from rag_assets.evaluation.expectations import CHECK as EXPECTED
 from rag_assets.evaluation.expectations import judge_expected_documents
-from rag_assets.evaluation.gate import judge_quality, judge_regression
+from rag_assets.evaluation.gate import NO_SETS, judge_quality, judge_regression
 from rag_assets.evaluation.known_items import ask_probes, judge_known_items, make_probes
 from rag_assets.evaluation.report import EvalReport
 from rag_assets.fingerprint import recipe
@@ -67,8 +67,7 @@ def regression(pipeline: Pipeline, version: int) -> CheckOutcome:
     pointer = pipeline.versions.pointer()
     candidate = make_report(pipeline, version)
     if not candidate:
-        why = "cannot tell: no eval sets are configured (evaluation.sets)"
-        return CheckOutcome("no_regression", True, why, decided=False)
+        return CheckOutcome("no_regression", True, f"cannot tell: {NO_SETS}", decided=False)
     if pointer is None or pointer.version == version:
         why = "there is no live version" if pointer is None else "it is the live version itself"
         return CheckOutcome("no_regression", True, f"nothing to compare with: {why}")
