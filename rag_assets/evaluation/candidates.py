@@ -138,7 +138,10 @@ def _about(passage: Passage, topic: str) -> str:
         return ""
     title = _EXTENSION.sub("", passage.title.strip())
     topic = _EXTENSION.sub("", topic)
-    short = topic if topic[:2].isupper() else topic[0].lower() + topic[1:]
+    first = topic.split()[0].rstrip(",:")
+    # A word that has its capital in the middle of a sentence too is a name.
+    named = re.search(rf"[a-z,;] {re.escape(first)}\b", passage.text)
+    short = topic if topic[:2].isupper() or named else topic[0].lower() + topic[1:]
     return short if topic == title or not title else f"{short} ({title})"
 
 

@@ -59,6 +59,12 @@ ORIGIN = {"kind": "chunk", "author": "templates", "doc_id": "docs/a"}
             "What applies to booking (Handbook)?",
             "Ask the lead before you book anything at all.",
         ),
+        (
+            "Ships on the Rhine carry much of what we send. Send it in time.",
+            ("Rhine",),
+            "What applies to Rhine (Handbook)?",
+            "Ships on the Rhine carry much of what we send.",
+        ),
         ("Yes, but ask first, and do so in time.", ("May I smoke?",), "May I smoke?", None),
     ],
 )
