@@ -56,7 +56,7 @@ def _shown(
 
 @command("promote")
 def promote(
-    version: Annotated[int | None, typer.Argument(help="Default: the newest candidate.")] = None,
+    version: Annotated[int | None, typer.Argument(help="Default: the newest that waits.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -68,7 +68,9 @@ def promote(
     settings = load_config(config)
     versions = Versions(settings.storage)
     with published(settings), versions.publishing():
-        pointer = versions.promote(versions.candidate() if version is None else version)
+        if version is None:
+            version = versions.waiting() or versions.candidate()  # which says what is wrong with it
+        pointer = versions.promote(version)
         removed = versions.collect_garbage(settings.index.keep_versions)
     facts: dict[str, Any] = {
         "live_version": pointer.version,

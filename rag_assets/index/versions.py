@@ -261,6 +261,20 @@ class Versions:
                 f"{self.root}: no candidate yet; materialize candidate_index first"
             ) from None
 
+    def waiting(self) -> int | None:
+        """The newest version that passed its checks and was never live; None where none did.
+
+        One that is older than what was promoted since waits for nothing any more.
+        """
+        newest = max((entry["version"] for entry in self.promotions()), default=0)
+        for version in reversed(self.sealed()):
+            if version <= newest:
+                break
+            with suppress(GateRefused):
+                self.demand_proven(version)
+                return version
+        return None
+
     def promote(self, version: int, *, run_id: str = "") -> Pointer:
         """Make a version live, if every required check was evaluated on it and passed.
 
@@ -369,8 +383,8 @@ class Versions:
         return new
 
     def collect_garbage(self, keep: int) -> list[int]:
-        """Remove old versions: all but the live one, the `keep` - 1 promoted before it, and the
-        newest refused or candidate one. Returns the numbers removed."""
+        """Remove old versions: all but the live one, the `keep` - 1 promoted before it, the newest
+        refused or candidate one, and the one that waits. Returns the numbers removed."""
         pointer = self.pointer()
         if pointer is None:
             return []
@@ -379,7 +393,7 @@ class Versions:
             seen.setdefault(entry["version"])
         promoted = [number for number in seen if number != pointer.version]
         others = [n for n in self.sealed() if n not in seen and n != pointer.version]
-        kept = {pointer.version, *promoted[: keep - 1], *others[-1:]}
+        kept = {pointer.version, *promoted[: keep - 1], *others[-1:], self.waiting()}
         removed = [number for number in self.sealed() if number not in kept]
         for number in removed:
             self.remove(number)

@@ -4,6 +4,7 @@ Nothing is pushed and nothing is kept in a process: a refresh that ended hours a
 that is gone, is told as exactly as one that is running here.
 """
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -22,11 +23,12 @@ from rag_assets.config import KnowledgeBaseConfig
 from rag_assets.costs import Budget, Entry
 from rag_assets.costs.forecast import forecast
 from rag_assets.costs.ledger import Kind
-from rag_assets.errors import RagError
 from rag_assets.operations.history import BUCKETS, Totals
 from rag_assets.operations.outcomes import Outcome, finished, outcome, seconds
 from rag_assets.operations.snapshot import Live, Snapshot
 from rag_assets.refresh.breakers import Breakers
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -48,7 +50,9 @@ class PipelineMetrics:
         for part in (self._live, self._refreshes, self._sources, self._stores, self._costs):
             try:
                 yield from part()
-            except (RagError, OSError, ValueError):
+            except Exception as error:  # noqa: BLE001  whatever lies there, the rest is told
+                why = f"{type(error).__name__}: {error}"
+                log.warning("%s: %s cannot be read (%s)", self._name, part.__name__[1:], why)
                 up = 0.0
         yield self._gauge("exporter_up", "Everything on disk could be read", up)
         built = GaugeMetricFamily("rag_build_info", "Software", labels=[*_KB, "version"])

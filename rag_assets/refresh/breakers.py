@@ -19,6 +19,7 @@ from rag_assets.index.versions import write_atomically
 
 _FAILURES = 3
 _FIRST, _LONGEST = 60.0, 3600.0  # seconds
+_DOUBLINGS = 6  # more would not wait longer, and after a thousand there is no such float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Breakers:
         try:
             data = json.loads(self._path.read_bytes())
             return {name: Trouble(**row) for name, row in data.items()}
-        except (FileNotFoundError, ValueError, TypeError):
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):
             return {}  # a damaged file costs one listing that fails again
 
     def why_open(self, source: str) -> str | None:
@@ -61,7 +62,8 @@ class Breakers:
         troubles = self.troubles()
         before = troubles.get(source)
         failures = 1 + (before.failures if before else 0)
-        pause = min(_FIRST * 2 ** max(0, failures - _FAILURES), _LONGEST)
+        doublings = min(max(0, failures - _FAILURES), _DOUBLINGS)
+        pause = min(_FIRST * 2**doublings, _LONGEST)
         until = self._clock() + pause if failures >= _FAILURES else 0.0
         self._write({**troubles, source: Trouble(failures, until, error)})
 

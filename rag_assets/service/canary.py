@@ -159,7 +159,7 @@ def canary_version(versions: Versions, config: CanaryConfig) -> int | None:
         live = versions.live()
         wanted = config.version
         if wanted == "candidate":
-            wanted = versions.candidate()
+            wanted = versions.waiting()
         elif wanted == "previous":
             wanted = live.previous
         if wanted is None or wanted == live.version:

@@ -1,5 +1,6 @@
 """The ledger, budgets and forecasts, on exact figures."""
 
+import json
 import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -50,7 +51,11 @@ def test_a_reader_sees_what_others_append_and_torn_or_foreign_lines_do_not_hurt(
         thread.join()
     assert reader.spent("2026-11") == 100.0
     with (tmp_path / "costs" / "2026-11.jsonl").open("a") as stream:
-        stream.write('not json\n{"at": "2026-11-03"}\n{"at": "2026-11-')
+        stream.write('not json\n{"at": "2026-11-03"}\n')
+        whole = {"at": "2026-11-03", "kind": "answer", "model": "m", "who": "w", "usd": 1.0}
+        for wrong in ({"at": 3}, {"at": "today"}, {"usd": "a"}, {"who": ["w"]}, {"new": 1}):
+            stream.write(json.dumps(whole | wrong) + "\n")
+        stream.write('{"at": "2026-11-')
     assert reader.spent("2026-11") == 100.0
     with (tmp_path / "costs" / "2026-11.jsonl").open("a") as stream:
         stream.write("\n")

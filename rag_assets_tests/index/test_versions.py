@@ -125,6 +125,26 @@ def test_garbage_collection_keeps_live_promoted_and_the_newest_refused(versions:
     assert versions.rollback(3).version == 3
 
 
+def test_what_waits_is_kept_while_later_ones_are_refused(versions: Versions) -> None:
+    publish(versions, edited(d1=["a"]))
+    assert versions.waiting() is None
+    waits = build(versions, edited(d1=["b"])).version
+    assert versions.waiting() is None, "nobody judged it yet"
+    approve(versions, waits)
+    for text in "xy":
+        refused = build(versions, edited(d1=[text])).version
+        versions.record_outcome(refused, "completeness", {"passed": False, "summary": "lost"})
+        assert versions.waiting() == waits
+        with versions.publishing():
+            versions.collect_garbage(keep=3)
+    assert versions.sealed() == [1, waits, refused]
+    publish(versions, edited(d1=["c"]))
+    assert versions.waiting() is None, "what was promoted since is newer"
+    with versions.publishing():
+        versions.collect_garbage(keep=3)
+    assert waits not in versions.sealed()
+
+
 def test_half_built_directories_are_dropped_by_the_next_build(versions: Versions) -> None:
     publish(versions, CONTENT)
     half = versions.directory(7)

@@ -112,6 +112,31 @@ def test_removed_receipts_stay_in_the_totals(small: SmallBase) -> None:
     assert told(small)["rag_refreshes_total{outcome=unchanged}"] == 2
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "kept"),
+    [
+        ("index/LIVE.json", '{"ver', "rag_store_bytes{store=lake}"),
+        ("index/reports/000001.json", "{}", "rag_refreshes_total{outcome=promoted}"),
+        ("receipts/TOTALS", "{}", "rag_index_documents"),
+        ("index/promotions.jsonl", '{"event": 1}', "rag_refreshes_total{outcome=promoted}"),
+        ("lake/raw_documents/**/*.parquet", "PAR1", "rag_index_documents"),
+    ],
+)
+def test_what_is_damaged_hides_nothing_else_and_is_named(
+    small: SmallBase, caplog: pytest.LogCaptureFixture, file: str, content: str, kept: str
+) -> None:
+    small.fill(1)
+    small.refresh()
+    storage = Path(small.configure().storage)
+    damaged = next(storage.glob(file), storage / file)
+    damaged.write_text(content)
+    found = told(small)
+    assert found["rag_exporter_up"] == 0
+    assert kept in found
+    assert "small: " in caplog.text
+    assert "cannot be read" in caplog.text
+
+
 def test_before_the_first_refresh_there_is_nothing_to_tell(small: SmallBase) -> None:
     found = told(small)
     assert found["rag_index_version"] == 0

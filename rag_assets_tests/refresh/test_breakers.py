@@ -26,6 +26,18 @@ def test_a_breaker_opens_after_three_failures_and_longer_each_time(tmp_path: Pat
     assert breakers.why_open("wiki") is None
 
 
+def test_a_source_that_is_dead_for_months_does_not_break_the_breaker(tmp_path: Path) -> None:
+    breakers = Breakers(tmp_path, lambda: 0.0)
+    for content in (
+        '{"wiki": {"failures": 5000, "until": 0, "error": "x"}}',
+        *("[1]", "null", '{"wiki": 1}', "{"),
+    ):
+        (tmp_path / "breakers.json").write_text(content)
+        breakers.failed("wiki", "status 503")
+        assert breakers.troubles()["wiki"].failures == (5001 if "5000" in content else 1)
+        assert breakers.troubles()["wiki"].until == (3600 if "5000" in content else 0)
+
+
 def test_a_source_behind_the_network_is_left_alone_while_its_breaker_is_open(
     small: SmallBase,
 ) -> None:
