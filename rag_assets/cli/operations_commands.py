@@ -1,6 +1,8 @@
 """Commands for those who run it: metrics, exporter, costs, upkeep, backup, restore."""
 
 import re
+import signal
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +50,8 @@ def exporter(
     except ImportError as error:
         raise _not_installed(error) from error
     server = Exporter(configs, host, port)
+    # The first process of a container hears no SIGTERM that it does not ask for.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(f"Exporting {', '.join(c.name for c in configs)} at {server.url}/metrics", flush=True)
     server.run()
 

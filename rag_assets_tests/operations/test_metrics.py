@@ -1,5 +1,6 @@
 """What the exporter tells, against real refreshes that ended before it was started."""
 
+import subprocess
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ import pytest
 from rag_assets.operations.history import History
 from rag_assets.operations.metrics import exposition
 from rag_assets_tests.conftest import SUBJECTS, SmallBase, document
-from rag_assets_tests.operations.conftest import samples, scraped
+from rag_assets_tests.operations.conftest import CLI, samples, scraped
 
 
 def told(base: SmallBase) -> dict[str, float]:
@@ -110,6 +111,22 @@ def test_removed_receipts_stay_in_the_totals(small: SmallBase) -> None:
     assert after["durations"] == before["durations"]
     assert before["sums"]["documents_added"] == 2
     assert told(small)["rag_refreshes_total{outcome=unchanged}"] == 2
+
+
+def test_an_exporter_ends_when_it_is_told_to_also_as_the_first_process(
+    small: SmallBase,
+) -> None:
+    """Which the kernel protects from SIGTERM; here it is ignored, as under a careless parent."""
+    command = [*CLI, "exporter", "--config", str(small.path), "--port", "0"]
+    ignoring = ["sh", "-c", 'trap "" TERM; exec "$@"', "sh", *command]
+    with subprocess.Popen(ignoring, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert any(line.startswith("Exporting small") for line in process.stdout)
+            process.terminate()
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
