@@ -103,7 +103,7 @@ class UpkeepConfig(Section):
     """How many days is kept what nothing needs any more.
 
     receipts: of single refreshes, and evaluation reports of removed versions; their sums stay.
-    runs: in Dagster's own storage. removed_sources: what was read of sources that the
+    runs: in Dagster's own storage. removed_sources: what was read and kept of sources that the
     configuration no longer names. bucket_hours: what a storage in a bucket no longer refers to, for
     readers that are still at it.
     """

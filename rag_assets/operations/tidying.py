@@ -4,8 +4,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from rag_assets.lake import STAGES
+from rag_assets.mirror import Bucket
 from rag_assets.operations.history import History
 from rag_assets.refresh.pipeline import Pipeline
+from rag_assets.sources.removed import collect_removed
 
 
 def tidy(pipeline: Pipeline, now: datetime) -> dict[str, int]:
@@ -20,6 +22,7 @@ def tidy(pipeline: Pipeline, now: datetime) -> dict[str, int]:
         removed: dict[str, Callable[[], int]] = {
             "versions": lambda: _versions(pipeline),
             "partitions": lambda: _partitions(pipeline, now - timedelta(keep.removed_sources)),
+            "kept": lambda: collect_removed(config, _bucket(pipeline), now),
             "vectors": lambda: pipeline.collect_embeddings(now),
             "blobs": lambda: _blobs(pipeline),
             "reports": lambda: _reports(pipeline, now - timedelta(keep.receipts)),
@@ -33,6 +36,10 @@ def tidy(pipeline: Pipeline, now: datetime) -> dict[str, int]:
         if month < now.strftime("%Y-%m"):
             pipeline.ledger.roll_up(month)
     return counts
+
+
+def _bucket(pipeline: Pipeline) -> Bucket | None:
+    return None if pipeline.mirror is None else pipeline.mirror.bucket
 
 
 def _versions(pipeline: Pipeline) -> int:

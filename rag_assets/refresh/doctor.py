@@ -13,6 +13,7 @@ from rag_assets.errors import RagError
 from rag_assets.refresh.judge import is_judged
 from rag_assets.refresh.pipeline import Options, Pipeline
 from rag_assets.sources.dead_letters import dead_letters
+from rag_assets.sources.removed import removed_folders
 
 _LOW_SPACE = 1 << 30
 
@@ -24,6 +25,7 @@ def examine(config: KnowledgeBaseConfig) -> list[dict[str, Any]]:
         ("storage", lambda: _storage(Path(config.storage))),
         *([("bucket", pipeline.mirror.examine)] if pipeline.mirror else []),
         ("credentials", lambda: _credentials(config)),
+        *([("removed sources", lambda: _removed(config))] if removed_folders(config) else []),
         ("embedding model", lambda: _model(pipeline)),
         ("inference engine", lambda: _engine(pipeline)),
         ("language model", lambda: _language_model(config)),
@@ -58,6 +60,15 @@ def _credentials(config: KnowledgeBaseConfig) -> str:
         keys = ", ".join(config.literal_credentials)
         raise RagError(f"{config.path} holds credentials itself at {keys}; {ADVICE}")
     return "none in the configuration file"
+
+
+def _removed(config: KnowledgeBaseConfig) -> str:
+    names = ", ".join(f"{path.parent.name}/{path.name}" for path in removed_folders(config))
+    days = config.upkeep.removed_sources
+    return (
+        f"{names}: documents kept of sources that the configuration does not name; name them again"
+        f" to have them back, upkeep removes them {days} days after it missed them"
+    )
 
 
 def _model(pipeline: Pipeline) -> str:

@@ -54,6 +54,16 @@ class JsonApi:
             raise self.failed(self.url, f"no list at {path!r} in the answer")
         return found
 
+    def onward(self, following: Any, visited: set[str]) -> str:
+        """The address or cursor of the next page, which joins those `visited`.
+
+        Raises: SourceError when it was visited already: such a list never comes to its end.
+        """
+        if str(following) in visited:
+            raise self.failed(self.url, "a list leads back to a page that was read already")
+        visited.add(str(following))
+        return str(following)
+
     def failed(self, url: str, why: str) -> SourceError:
         """The error that says what went wrong and that nothing was changed."""
         shown = self._client.shown(url)

@@ -125,12 +125,13 @@ class ConfluenceSource:
     def _paged(self, path: str, **params: str | int | None) -> Iterator[dict[str, Any]]:
         """The results of all pages of a list."""
         answer = self._api.get(path, **params)
+        visited: set[str] = set()
         while True:
             yield from self._api.list_at(answer, "results")
             following = value_at(answer, "_links.next")
             if not following:
                 return
-            answer = self._api.get(self._below_url(str(following)))
+            answer = self._api.get(self._below_url(self._api.onward(following, visited)))
 
     def _below_url(self, link: str) -> str:
         """A link of an answer below `url`; some installations begin it with their own path."""

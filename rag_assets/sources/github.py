@@ -22,6 +22,7 @@ from rag_assets.sources.globs import Selection
 from rag_assets.sources.http import HttpClient
 
 if TYPE_CHECKING:
+    from dulwich.config import StackedConfig
     from dulwich.repo import Repo
 
 _PAGE = 100
@@ -111,6 +112,7 @@ class GithubSource:
     def _paged(self, path: str, **params: str | int) -> Iterator[dict[str, Any]]:
         """The elements of all pages of a list."""
         found, headers = self._api.page(path, per_page=_PAGE, **params)
+        visited: set[str] = set()
         while True:
             if not isinstance(found, list):
                 raise self._api.failed(self._config.url, f"{path} is not a list")
@@ -118,11 +120,12 @@ class GithubSource:
             following = _NEXT.search(headers.get("link", ""))
             if following is None:
                 return
-            found, headers = self._api.page(following[1])
+            found, headers = self._api.page(self._api.onward(following[1], visited))
 
     def _discussions(self) -> Iterator[Entry]:
         after: str | None = None
         seen: set[int] = set()
+        visited: set[str] = set()
         while True:
             found = self._asked(_LIST, "repository.discussions", after=after)
             # One that is written to while we read moves to the front and may come twice.
@@ -141,10 +144,11 @@ class GithubSource:
                 )
             if not found["pageInfo"]["hasNextPage"]:
                 return
-            after = found["pageInfo"]["endCursor"]
+            after = self._api.onward(found["pageInfo"]["endCursor"], visited)
 
     def _discussion(self, number: int) -> Iterator[str]:
         after = None
+        visited: set[str] = set()
         while True:
             found = self._asked(_ONE, "repository.discussion", number=number, after=after)
             if after is None:
@@ -155,7 +159,7 @@ class GithubSource:
                     yield _said(value_at(said, "author.login"), said["body"])
             if not found["comments"]["pageInfo"]["hasNextPage"]:
                 return
-            after = found["comments"]["pageInfo"]["endCursor"]
+            after = self._api.onward(found["comments"]["pageInfo"]["endCursor"], visited)
 
     def _asked(self, query: str, wanted: str, **variables: object) -> dict[str, Any]:
         owner, _, name = self._config.repository.partition("/")
@@ -227,7 +231,7 @@ class RepositoryFiles:
             return [] if chosen[0] in repository.object_store else chosen
 
         try:
-            client, path = get_transport_and_path(self._address, **login)
+            client, path = get_transport_and_path(self._address, self._limits(), **login)
             client.fetch(path, repository, wanted, depth=1)
         except (GitProtocolError, NotGitRepository, OSError, KeyError, ValueError) as error:
             raise self._failed(error) from error
@@ -238,6 +242,14 @@ class RepositoryFiles:
         # What is named here need not be sent again with the next commit.
         repository.refs[_FETCHED] = chosen[0]
         return chosen[0]
+
+    def _limits(self) -> "StackedConfig":
+        """The settings of git on this machine, and how long a server may stay silent."""
+        from dulwich.config import ConfigDict, StackedConfig
+
+        limits = ConfigDict()
+        limits.set((b"http",), b"timeout", str(self._config.http.timeout).encode())
+        return StackedConfig([limits, *StackedConfig.default_backends()])
 
     def _commit_of(self, refs: dict[bytes, bytes]) -> bytes:
         name = self._config.ref.encode()

@@ -65,6 +65,7 @@ class JiraSource:
         asked["jql"] = f"({self._config.jql}) ORDER BY created ASC, key ASC"
         path = "rest/api/2/search/jql" if cloud else "rest/api/2/search"
         start = 0
+        visited: set[str] = set()
         while True:
             answer = self._api.get(path, **asked)
             found = self._api.list_at(answer, "issues")
@@ -74,7 +75,7 @@ class JiraSource:
                 following = answer.get("nextPageToken")
                 if answer.get("isLast") or not following:
                     return
-                asked["nextPageToken"] = following
+                asked["nextPageToken"] = self._api.onward(following, visited)
             else:
                 if not found or start >= int(answer.get("total", 0)):
                     return

@@ -155,24 +155,26 @@ class Kept:
         position: tuple[str, str] | None = None,
         *,
         whole: bool = False,
+        quietly: bool = True,
     ) -> int:
         """Take in a batch of events and where the stream stands behind it, in one transaction.
 
         position: a name and what `position` is to answer for it. whole: the events are everything
         there is, so that what they lack is deleted. Dead letters among them are kept as such.
+        quietly: a position that comes alone may be lost with this machine.
         Returns how many documents changed.
 
         Raises: ValueError when an event cannot be stored, StorageError when nothing can, Overtaken
         when another machine took something in meanwhile; nothing of the batch is kept then.
         """
-        return self._committed(_rows(events, position, whole))
+        return self._committed(_rows(events, position, whole), quietly=quietly)
 
     def position(self, name: str) -> str | None:
         """Where a stream stood at the last batch that was taken in; None before the first."""
         with self._connected() as base:
             return position(base, name)
 
-    def _committed(self, rows: Iterator[Row]) -> int:
+    def _committed(self, rows: Iterator[Row], *, quietly: bool = True) -> int:
         """Take rows in; they are in the journal before they are committed here."""
         if self._journal is None:
             with self._connected() as base, _transaction(base):
@@ -186,7 +188,7 @@ class Kept:
             changed = play(base, batch)
             batch.end()
             # A position alone, which may be lost without harm, goes to the journal seldom.
-            quiet = time.time() - float(position(base, _TOLD) or 0) < _QUIET
+            quiet = quietly and time.time() - float(position(base, _TOLD) or 0) < _QUIET
             if not batch.rows or (batch.is_position and quiet):
                 return changed
             number = int(position(base, _JOURNAL) or 0) + 1

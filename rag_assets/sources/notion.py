@@ -35,6 +35,7 @@ class NotionSource:
         """Every page. Raises: SourceError when the list cannot be read to its end."""
         cursor: str | None = None
         seen: set[str] = set()
+        visited: set[str] = set()
         while True:
             asked: dict[str, Any] = {"filter": {"property": "object", "value": "page"}}
             if cursor:
@@ -48,6 +49,7 @@ class NotionSource:
             cursor = answer.get("next_cursor")
             if not answer.get("has_more") or not cursor:
                 return
+            cursor = self._api.onward(cursor, visited)
 
     def fetch(self, entry: Entry) -> bytes:
         """The blocks of a page as markdown. Raises: SourceError when it cannot be read."""
@@ -55,6 +57,7 @@ class NotionSource:
 
     def _blocks(self, block: str, depth: int) -> Iterator[str]:
         cursor: str | None = None
+        visited: set[str] = set()
         while depth < _DEEPEST:
             answer = self._api.get(
                 f"v1/blocks/{block}/children", page_size=100, start_cursor=cursor
@@ -68,6 +71,7 @@ class NotionSource:
             cursor = answer.get("next_cursor")
             if not cursor:
                 return
+            cursor = self._api.onward(cursor, visited)
 
 
 def _entry(page: dict[str, Any]) -> Entry:

@@ -48,6 +48,11 @@ class _Slot:
     confirmed: int
     offset: int
 
+    def state(self, reached: int) -> tuple[str, str]:
+        """The position to keep before the slot is moved on to `reached`: further, only others
+        move it."""
+        return _POSITION, json.dumps({"offset": self.offset, "reached": reached})
+
 
 class PostgresCdcSource(FollowedSource):
     """Rows by the values of their id column."""
@@ -68,6 +73,7 @@ class PostgresCdcSource(FollowedSource):
                 end = self._take_in(base, slot)
                 if end is None:
                     if reached - slot.confirmed > _SLACK:
+                        self._kept.apply([], slot.state(reached), quietly=False)
                         self._advance(base, reached)
                     return
                 self._advance(base, end)
@@ -94,7 +100,14 @@ class PostgresCdcSource(FollowedSource):
                 )
             self._asked(base, "SELECT pg_drop_replication_slot(:slot)", slot=self._slot)
             return None
-        return _Slot(position_of(slot["place"]), int(json.loads(state)["offset"]))
+        said, confirmed = json.loads(state), position_of(slot["place"])
+        if confirmed > said.get("reached", confirmed):
+            raise self._failed(
+                f"the slot {self._slot!r} was moved on by somebody else, perhaps a knowledge base"
+                " with a source of the same name: give each its own `slot` and `publication`; with"
+                " a new one all rows are read again"
+            )
+        return _Slot(confirmed, int(said["offset"]))
 
     def _begun(self, base: "Connection") -> _Slot:
         """A new slot, and all rows as they are behind it."""
@@ -115,10 +128,10 @@ class PostgresCdcSource(FollowedSource):
         )
         start = position_of(str(place))
         offset = max(0, self._kept.newest() + 1 - start)
-        state = json.dumps({"offset": offset})
+        slot = _Slot(start, offset)
         events = (self._event(row, start + offset) for row in self._all_rows())
-        self._kept.apply(events, (_POSITION, state), whole=True)
-        return _Slot(start, offset)
+        self._kept.apply(events, slot.state(start), whole=True)
+        return slot
 
     def _take_in(self, base: "Connection", slot: _Slot) -> int | None:
         """Keep the next changes; up to where the log was read, None when there are none."""
@@ -142,7 +155,7 @@ class PostgresCdcSource(FollowedSource):
                     events = []
                 else:
                     events += self._events(base, found, found.position + slot.offset)
-        self._kept.apply(events)
+        self._kept.apply(events, None if end is None else slot.state(end), quietly=False)
         return end
 
     def _events(

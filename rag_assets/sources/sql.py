@@ -7,8 +7,9 @@ in the next scan like any other: tokens are compared, not ordered.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from rag_assets.config import SqlConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources.base import Changes, Entry
 from rag_assets.sources.fields import moment_of, scalar_of, text_at, written
+from rag_assets.sources.keys import Keys
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -34,31 +36,36 @@ class SqlSource:
 
     def __init__(self, config: SqlConfig) -> None:
         self._config = config
-        self._keys: dict[str, Any] = {}
-        self._order: list[str] = []
-        self._places: dict[str, int] = {}
+        self._keys = Keys()
+        # Key → value of the id column, where the one does not tell the other.
+        self._values: dict[str, Any] = {}
+        self._kind: type | None = None
         self._page: dict[str, bytes] = {}
 
     def scan(self) -> Iterator[Entry]:
         """Every row. Raises: SourceError when the query fails or ends early."""
         from sqlalchemy.exc import SQLAlchemyError
 
-        self._keys, self._page = {}, {}
-        seen: set[str] = set()
+        self._keys, self._values, self._page = Keys(), {}, {}
         try:
-            for number, row in enumerate(self._rows(), start=1):
-                entry = self._entry(row, number, seen)
-                seen.add(entry.key)
-                if entry.problem is None:
-                    self._keys[entry.key] = row[self._config.id]
-                yield entry
+            yield from self._entries(self._rows())
         except (SQLAlchemyError, KeyError) as error:
             raise self._failed(error) from error
-        self._put_in_order()
 
-    def _put_in_order(self) -> None:
-        self._order = sorted(self._keys)
-        self._places = {key: place for place, key in enumerate(self._order)}
+    def _entries(self, rows: Iterator[Mapping[str, Any]]) -> Iterator[Entry]:
+        first = 1
+        while page := list(islice(rows, _PAGE)):
+            identities = [written(row[self._config.id]).strip() for row in page]
+            known = self._keys.add(identities)
+            for place, row in enumerate(page):
+                identity, value = identities[place], row[self._config.id]
+                if not known[place]:
+                    self._kind = self._kind or type(value)
+                    told = type(value) is self._kind and self._kind in {int, str}
+                    if not told or str(value) != identity:
+                        self._values[identity] = value
+                yield self._entry(row, identity, first + place, known[place])
+            first += len(page)
 
     def changes(self, cursor: str | None) -> Changes | None:
         """Rows whose time is not before the cursor, less the overlap, and how many rows there are.
@@ -80,18 +87,12 @@ class SqlSource:
             since = _since(json.loads(cursor), self._config.overlap)
             if since is None:
                 return None
-            seen: set[str] = set()
-            entries: list[Entry] = []
-            for number, row in enumerate(self._rows(column, since), start=1):
-                entry = self._entry(row, number, seen)
-                if entry.problem is not None:
-                    return None
-                seen.add(entry.key)
-                self._keys[entry.key] = row[self._config.id]
-                entries.append(entry)
+            self._keys, self._values, self._page = Keys(), {}, {}
+            entries = list(self._entries(self._rows(column, since)))
         except (SQLAlchemyError, KeyError) as error:
             raise self._failed(error) from error
-        self._put_in_order()
+        if any(entry.problem is not None for entry in entries):
+            return None
         return Changes(entries, [], after, total)
 
     def _newest(self, column: str) -> tuple[Any, int]:
@@ -108,11 +109,13 @@ class SqlSource:
         from sqlalchemy.exc import SQLAlchemyError
 
         if entry.key not in self._page:
-            if entry.key not in self._places:
+            near = self._keys.from_on(entry.key, _FETCHED)
+            if not near:
                 for _ in self.scan():
                     continue
+                near = self._keys.from_on(entry.key, _FETCHED)
             try:
-                self._page = self._texts(self._neighbours(entry.key))
+                self._page = self._texts([self._value(key) for key in near])
             except (SQLAlchemyError, KeyError) as error:
                 raise self._failed(error) from error
         if entry.key not in self._page:
@@ -148,14 +151,13 @@ class SqlSource:
         wanted = [config.id, config.updated_at, config.title, config.uri, *config.metadata_columns]
         return list(dict.fromkeys(name for name in wanted if name))
 
-    def _entry(self, row: Mapping[str, Any], number: int, seen: set[str]) -> Entry:
+    def _entry(self, row: Mapping[str, Any], identity: str, number: int, known: bool) -> Entry:
         config = self._config
-        identity = written(row[config.id]).strip()
         problem = None
         key = identity
         if not identity:
             problem = f"row {number} has no id in column {config.id!r}"
-        elif identity in seen:
+        elif known:
             problem = f"duplicate id {identity!r}: row {number} has the id of an earlier row"
         if problem:
             key = f"{identity}#row-{number}"
@@ -180,11 +182,11 @@ class SqlSource:
             problem=problem,
         )
 
-    def _neighbours(self, key: str) -> list[Any]:
-        place = self._places.get(key)
-        if place is None:
-            return []
-        return [self._keys[near] for near in self._order[place : place + _FETCHED]]
+    def _value(self, key: str) -> Any:
+        """The value of the id column that a key was made of."""
+        if key in self._values:
+            return self._values[key]
+        return int(key) if self._kind is int else key
 
     def _texts(self, identities: list[Any]) -> dict[str, bytes]:
         from sqlalchemy import bindparam, text
@@ -231,7 +233,18 @@ class SqlSource:
 
 
 def _told(newest: Any) -> dict[str, Any]:
-    """A time of a row as a cursor keeps it."""
+    """A time of a row as a cursor keeps it.
+
+    A row whose clock was ahead must not keep those behind it from being asked for: no time is later
+    than now.
+    """
+    now = datetime.now(UTC)
+    if isinstance(newest, datetime):
+        newest = min(newest, now if newest.tzinfo else now.replace(tzinfo=None))
+    elif isinstance(newest, date):
+        newest = min(newest, now.date())
+    elif isinstance(newest, str) and (moment := moment_of(newest)) is not None and moment > now:
+        newest = now.isoformat(sep=newest[10:11] or " ", timespec="seconds")[:19]
     if isinstance(newest, datetime | date):
         return {"kind": type(newest).__name__, "at": newest.isoformat()}
     if isinstance(newest, int | float | str):

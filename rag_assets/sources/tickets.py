@@ -35,6 +35,7 @@ class TicketsSource(FollowedSource):
     def fetch(self, entry: Entry) -> bytes:
         """A ticket with its comments as markdown. Raises: SourceError."""
         path: str | None = f"api/v2/tickets/{entry.key}/comments.json"
+        visited: set[str] = set()
         parts = [f"# {entry.title or f'Ticket {entry.key}'}"]
         while path:
             answer = self._api.get(path)
@@ -43,6 +44,7 @@ class TicketsSource(FollowedSource):
                     text = comment.get("plain_body") or comment.get("body") or ""
                     parts.append(f"## Comment {len(parts)}\n\n{text}".strip())
             path = answer.get("next_page")
+            path = self._api.onward(path, visited) if path else None
         return "\n\n".join(parts).encode()
 
     def _catch_up(self) -> None:

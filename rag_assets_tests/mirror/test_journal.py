@@ -1,6 +1,7 @@
 """What sources keep, on two machines with a bucket between them."""
 
 import random
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 import pytest
@@ -15,6 +16,7 @@ from rag_assets.sources.inbox import Inbox
 from rag_assets.sources.journal import Journal, Overtaken
 from rag_assets.sources.kept import Event, Kept
 from rag_assets.sources.kept_rows import read_rows, unpacked
+from rag_assets.sources.removed import collect_removed, removed_folders
 from rag_assets_tests.mirror import machine as other
 from rag_assets_tests.sources import mongo_server, moto_server
 
@@ -252,3 +254,43 @@ def test_documents_pushed_on_one_machine_are_read_on_another(
     assert not any(b"text 11" in body or b"text 6" in body for body in objects(bucket))
     assert held(pipeline) == held(Inbox(tmp_path / "c", "s", journal)) == expected
     assert not any(b"text 11" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_what_a_removed_source_kept_waits_for_it_and_then_goes(small, server, bucket, tmp_path):
+    inbox = {"type": "inbox", "buckets": 1}
+
+    def configured(*names):
+        sources = [{**inbox, "name": name} for name in names]
+        s3 = moto_server.settings(server)
+        return small.configure(
+            storage="s3://storage/kb", working_directory="./here", s3=s3, sources=sources
+        )
+
+    def tidied(config, days):
+        mirror = Bucket("s3://storage/kb", config.s3)
+        return collect_removed(config, mirror, datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days))
+
+    def there():
+        every = bucket.list_objects_v2(Bucket="storage", Prefix="kb/kept/").get("Contents", [])
+        return {item["Key"].split("/")[2] for item in every}
+
+    both = configured("a", "b")
+    for name in ("a", "b"):
+        Inbox.at(both.source(name), name).put("x", b"text")
+    mine = small.root / "here" / "inbox" / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("not of a source")
+    assert tidied(both, 0) == 0
+    renamed = configured("a", "c")
+    assert tidied(renamed, 0) == 0
+    assert [path.name for path in removed_folders(renamed)] == ["b"]
+    assert tidied(both, 29) == 0  # it is back
+    assert tidied(renamed, 29) == 0
+    assert [entry.key for entry in open_source(both.source("b")).scan()] == ["x"]
+    assert tidied(renamed, 29) == 0
+    assert tidied(renamed, 29 + 29) == 0
+    assert tidied(renamed, 29 + 30) == 2  # here and in the bucket
+    assert there() == {"a"}
+    assert [entry.key for entry in open_source(both.source("a")).scan()] == ["x"]
+    assert list(open_source(both.source("b")).scan()) == []
+    assert (mine / "notes.txt").exists()

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from rag_assets.config import FilesConfig
+
 
 class Bucket(ThreadingHTTPServer):
     """objects: key → bytes. headers: of each request. fail_from_page: from this page on the listing
@@ -111,3 +113,37 @@ def serving() -> Iterator[Bucket]:
         bucket.shutdown()
         thread.join()
         bucket.server_close()
+
+
+def environment(bucket: Bucket) -> dict[str, str]:
+    """What a client of S3 is told through its environment."""
+    return {
+        "AWS_ENDPOINT_URL": bucket.url,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }
+
+
+class World:
+    """Objects below kb/, as the contract of sources writes and breaks them."""
+
+    def __init__(self, bucket: Bucket, path: str) -> None:
+        self.bucket = bucket
+        self.path = path
+
+    def config(self) -> FilesConfig:
+        return FilesConfig(name="s", type="files", path=self.path)
+
+    def put(self, name: str, text: str) -> None:
+        self.bucket.objects[f"kb/{name}.md"] = text.encode()
+
+    def delete(self, name: str) -> None:
+        del self.bucket.objects[f"kb/{name}.md"]
+
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        self.bucket.fail_from_page = 1
+        yield
+        self.bucket.fail_from_page = None

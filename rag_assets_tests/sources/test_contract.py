@@ -98,36 +98,13 @@ class TestMemory(DeletingSourceContract):
         world.files.rm("/contract", recursive=True)
 
 
-class BucketWorld:
-    def __init__(self, bucket: s3_server.Bucket) -> None:
-        self.bucket = bucket
-
-    def config(self):
-        return FilesConfig(name="s", type="files", path="s3://bucket/kb")
-
-    def put(self, name, text):
-        self.bucket.objects[f"kb/{name}.md"] = text.encode()
-
-    def delete(self, name):
-        del self.bucket.objects[f"kb/{name}.md"]
-
-    @contextmanager
-    def broken(self):
-        self.bucket.fail_from_page = 1
-        yield
-        self.bucket.fail_from_page = None
-
-
 class TestS3(DeletingSourceContract, ReachesTheSearch):
     @pytest.fixture
     def world(self, monkeypatch):
         with s3_server.serving() as bucket:
-            monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url)
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-            monkeypatch.setenv("AWS_REGION", "us-east-1")
-            monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-            yield BucketWorld(bucket)
+            for name, value in s3_server.environment(bucket).items():
+                monkeypatch.setenv(name, value)
+            yield s3_server.World(bucket, "s3://bucket/kb")
 
 
 class RecordsWorld:

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -27,12 +28,38 @@ __all__ = ["slept"]
 LOOPBACK = HttpSettings(allow_private=True)
 
 
-class WebWorld:
+class TextsWorld:
+    """Texts that a site serves in one way or another. away: its pages while it is broken."""
+
+    away: dict[str, site.Answer]
+
     def __init__(self, served: site.Site, root: Path) -> None:
         self.site = served
         self.root = root
         self.texts: dict[str, str] = {}
         self.write()
+
+    def write(self):
+        raise NotImplementedError
+
+    def put(self, name, text):
+        self.texts[name] = text
+        self.write()
+
+    def delete(self, name):
+        del self.texts[name]
+        self.write()
+
+    @contextmanager
+    def broken(self):
+        pages = self.site.pages
+        self.site.pages = self.away
+        yield
+        self.site.pages = pages
+
+
+class WebWorld(TextsWorld):
+    away: ClassVar = {"/sitemap.xml": site.Answer(status=403)}
 
     def config(self):
         return WebConfig(
@@ -49,21 +76,9 @@ class WebWorld:
         for name, text in self.texts.items():
             self.site.page(f"/{name}", f"<html><body><p>{text}</p></body></html>")
 
-    def put(self, name, text):
-        self.texts[name] = text
-        self.write()
-
     def delete(self, name):
-        del self.texts[name]
-        self.write()
+        super().delete(name)
         list(opened(self).scan())  # once is not enough: the next scan believes it
-
-    @contextmanager
-    def broken(self):
-        pages = self.site.pages
-        self.site.pages = {"/sitemap.xml": site.Answer(status=403)}
-        yield
-        self.site.pages = pages
 
 
 class TestWeb(DeletingSourceContract, HttpContract, ReachesTheSearch):
@@ -141,12 +156,8 @@ class TestRest(DeletingSourceContract, HttpContract, ReachesTheSearch):
             yield RestWorld(served)
 
 
-class FeedWorld:
-    def __init__(self, served: site.Site, root: Path) -> None:
-        self.site = served
-        self.root = root
-        self.texts: dict[str, str] = {}
-        self.write()
+class FeedWorld(TextsWorld):
+    away: ClassVar = {"/feed.xml": site.Answer(b"<html>Sign in first</html>")}
 
     def config(self):
         return FeedConfig(
@@ -158,14 +169,6 @@ class FeedWorld:
             path=str(self.root),
         )
 
-    def put(self, name, text):
-        self.texts[name] = text
-        self.write()
-
-    def delete(self, name):
-        del self.texts[name]
-        self.write()
-
     def write(self):
         items = "".join(
             f"<item><guid>{n}</guid><title>T</title><description>{t}</description></item>"
@@ -173,13 +176,6 @@ class FeedWorld:
         )
         feed = f"<rss><channel>{items}</channel></rss>"
         self.site.pages = {"/feed.xml": site.Answer(feed.encode())}
-
-    @contextmanager
-    def broken(self):
-        pages = self.site.pages
-        self.site.pages = {"/feed.xml": site.Answer(b"<html>Sign in first</html>")}
-        yield
-        self.site.pages = pages
 
 
 class TestFeed(SourceContract, HttpContract, ReachesTheSearch):

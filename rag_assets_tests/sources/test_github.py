@@ -320,3 +320,20 @@ def test_the_token_is_asked_for_and_never_shown(api, tmp_path):
         list(issues(api, tmp_path).scan())
     assert seen[0]["authorization"] == "Bearer ghp_secret"
     assert "ghp_secret" not in str(caught.value)
+
+
+def test_a_git_server_that_stays_silent_is_given_up(tmp_path):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        config = GithubConfig(
+            name="g",
+            type="github",
+            repository="a/b",
+            issues=False,
+            path=str(tmp_path),
+            git_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            http=HttpSettings(timeout=0.1),
+        )
+        with pytest.raises(SourceError, match=r"cannot be fetched.*timed out.*nothing of"):
+            list(open_source(config).scan())

@@ -15,26 +15,6 @@ from rag_assets_tests.sources import azurite, s3_server
 from rag_assets_tests.sources.contract import DeletingSourceContract, ReachesTheSearch
 
 
-class GoogleWorld:
-    def __init__(self, bucket):
-        self.bucket = bucket
-
-    def config(self):
-        return FilesConfig(name="s", type="files", path="gs://docs/kb")
-
-    def put(self, name, text):
-        self.bucket.objects[f"kb/{name}.md"] = text.encode()
-
-    def delete(self, name):
-        del self.bucket.objects[f"kb/{name}.md"]
-
-    @contextmanager
-    def broken(self):
-        self.bucket.fail_from_page = 1
-        yield
-        self.bucket.fail_from_page = None
-
-
 class AzureWorld:
     """Blobs below kb/; a container that is not there cannot be listed."""
 
@@ -65,7 +45,7 @@ class TestGoogle(DeletingSourceContract, ReachesTheSearch):
             told = {"BASE_URL": bucket.url, "SKIP_SIGNATURE": "true", "ALLOW_HTTP": "true"}
             for name, value in told.items():
                 monkeypatch.setenv(f"GOOGLE_{name}", value)
-            yield GoogleWorld(bucket)
+            yield s3_server.World(bucket, "gs://docs/kb")
 
 
 class TestAzure(DeletingSourceContract, ReachesTheSearch):

@@ -6,7 +6,7 @@ from rag_assets.config import HttpSettings, NotionConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources import Entry
 from rag_assets.sources.notion import NotionSource
-from rag_assets_tests.sources.site import Answer, serving
+from rag_assets_tests.sources.site import Answer, as_json, serving
 
 
 @pytest.fixture
@@ -83,3 +83,15 @@ def test_archived_pages_and_those_that_come_twice(site, source):
 def test_a_page_that_cannot_be_read_is_a_source_error(site, source):
     with pytest.raises(SourceError, match="status 404; nothing of the source"):
         source.fetch(entry("gone"))
+
+
+def test_a_list_that_never_ends_is_an_error(site, source):
+    site.posts["/v1/search"] = lambda asked: as_json(
+        {"results": [], "has_more": True, "next_cursor": "c"}
+    )
+    with pytest.raises(SourceError, match="leads back to a page that was read already"):
+        list(source.scan())
+    children(site, "p", block("paragraph", "x"), following="c")
+    children(site, "p", block("paragraph", "y"), cursor="c", following="c")
+    with pytest.raises(SourceError, match="leads back"):
+        source.fetch(entry("p"))

@@ -214,3 +214,23 @@ def test_kills_between_every_two_steps_lose_nothing(table, count):
     kept = Kept(table.root, "c")
     assert {e.key: kept.read(e.key).decode() for e in kept.entries()} == wanted
     assert sorted(letter.name for letter in kept.dead_letters()) == [f"row {p!a}" for p in poison]
+
+
+def test_two_that_share_a_slot_are_told_and_lose_nothing(table, tmp_path):
+    """Knowledge bases with a source of one name on one database: production and its rehearsal."""
+    theirs = {"path": str(tmp_path / "theirs")}
+    table.put("a", "one")
+    assert table.texts() == {"a": "one"}
+    assert table.texts(**theirs) == {"a": "one"}
+    table.put("b", "two")
+    assert table.texts(**theirs) == {"a": "one", "b": "two"}
+    with pytest.raises(SourceError, match=r"moved on by somebody else.*its own `slot`"):
+        table.texts()
+    try:
+        assert table.texts(slot="ours", publication="rag_c") == {"a": "one", "b": "two"}
+        table.put("c", "three")
+        everything = {"a": "one", "b": "two", "c": "three"}
+        assert table.texts(**theirs) == everything
+        assert table.texts(slot="ours", publication="rag_c") == everything
+    finally:
+        table.run("SELECT pg_drop_replication_slot('ours')")

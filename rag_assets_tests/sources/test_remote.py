@@ -6,7 +6,7 @@ import pytest
 from rag_assets.config import FilesConfig
 from rag_assets.errors import SourceError
 from rag_assets.sources import open_source
-from rag_assets_tests.sources.s3_server import serving
+from rag_assets_tests.sources.s3_server import environment, serving
 
 
 def source_of(url, **settings):
@@ -16,11 +16,8 @@ def source_of(url, **settings):
 @pytest.fixture
 def bucket(monkeypatch):
     with serving() as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        monkeypatch.setenv("AWS_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        for name, value in environment(server).items():
+            monkeypatch.setenv(name, value)
         yield server
 
 

@@ -1,4 +1,5 @@
 import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import event
@@ -115,3 +116,21 @@ def test_a_row_that_vanished_cannot_be_fetched(base, open_table):
     base.execute("DELETE FROM tickets WHERE id = 2")
     with pytest.raises(SourceError, match="the row is gone"):
         source.fetch(entries[1])
+
+
+def test_a_row_from_the_future_does_not_hide_what_changes_now(base, open_table):
+    insert(base, (1, "s", "b", "it", "2099-01-01 00:00:00"), (2, "s", "b", "it", "2026-01-01"))
+    source = open_table(updated_at="changed", query="SELECT * FROM tickets")
+    cursor = source.changes(None).cursor
+    now = datetime.now(UTC).isoformat(sep=" ")[:19]
+    base.execute("UPDATE tickets SET changed = ? WHERE id = 2", (now,))
+    assert {entry.key for entry in source.changes(cursor).entries} == {"1", "2"}
+
+
+def test_ids_of_any_kind_are_read_again_by_what_they_were(base, open_table):
+    base.execute("CREATE TABLE odd (id, body TEXT, changed TEXT)")
+    ids = [7, "8", " 9 ", "a/b c", "x" * 1000, 1.5, "ü'\";--", "id\nof lines"]
+    base.executemany("INSERT INTO odd VALUES (?, ?, '1')", [(i, f"text of {i}") for i in ids])
+    source = open_table(query="SELECT * FROM odd", text="body", updated_at="changed")
+    texts = {entry.key: source.fetch(entry).decode() for entry in source.scan()}
+    assert texts == {str(i).strip(): f"text of {i}" for i in ids}
