@@ -57,15 +57,19 @@ class SqlSource:
         while page := list(islice(rows, _PAGE)):
             identities = [written(row[self._config.id]).strip() for row in page]
             known = self._keys.add(identities)
+            for identity, row, again in zip(identities, page, known, strict=True):
+                if not again:
+                    self._remember(identity, row[self._config.id])
             for place, row in enumerate(page):
-                identity, value = identities[place], row[self._config.id]
-                if not known[place]:
-                    self._kind = self._kind or type(value)
-                    told = type(value) is self._kind and self._kind in {int, str}
-                    if not told or str(value) != identity:
-                        self._values[identity] = value
-                yield self._entry(row, identity, first + place, known[place])
+                yield self._entry(row, identities[place], first + place, known[place])
             first += len(page)
+
+    def _remember(self, identity: str, value: Any) -> None:
+        """Keep the value of the id column, unless the key tells it."""
+        self._kind = self._kind or type(value)
+        told = type(value) is self._kind and self._kind in {int, str}
+        if not told or str(value) != identity:
+            self._values[identity] = value
 
     def changes(self, cursor: str | None) -> Changes | None:
         """Rows whose time is not before the cursor, less the overlap, and how many rows there are.
