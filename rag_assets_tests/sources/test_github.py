@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -61,14 +62,17 @@ def daemon(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = ["git", "daemon", "--reuseaddr", "--export-all", f"--base-path={root}"]
-    process = subprocess.Popen([*command, "--listen=127.0.0.1", f"--port={port}", str(root)])
+    process = subprocess.Popen(
+        [*command, "--listen=127.0.0.1", f"--port={port}", str(root)], start_new_session=True
+    )
     for _ in range(200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
         time.sleep(0.02)
     yield root, port
-    process.terminate()
+    # Of the group: git starts the daemon as a child, and asked to end it waits for that one.
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
