@@ -3,10 +3,11 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from unicodedata import normalize
 
 from rag_assets.errors import ConfigError
 from rag_assets.records import digest_of
@@ -124,8 +125,24 @@ def load_eval_set(
     mistakes.raise_any()
     if not queries:
         raise ConfigError(f"{place}: no queries; expected at least one")
+    queries = _as_spelled(queries, doc_ids)
     name = place.name if format == "beir" else place.stem
     return EvalSet(name, _content_hash(queries), tuple(queries))
+
+
+def _as_spelled(queries: list[EvalQuery], doc_ids: Collection[str]) -> list[EvalQuery]:
+    """The queries with documents named as they are held: a disk may keep ü as u and a mark."""
+    spelled = {normalize("NFC", doc_id): doc_id for doc_id in doc_ids if not doc_id.isascii()}
+
+    def held(doc_id: str) -> str:
+        return spelled.get(normalize("NFC", doc_id), doc_id)
+
+    return [
+        replace(q, relevant=MappingProxyType({held(d): grade for d, grade in q.relevant.items()}))
+        if spelled
+        else q
+        for q in queries
+    ]
 
 
 def _read_jsonl(file: Path, mistakes: _Mistakes) -> list[EvalQuery]:

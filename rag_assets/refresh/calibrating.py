@@ -17,6 +17,7 @@ from rag_assets.answering.extractive import Encode
 from rag_assets.config import LlmConfig
 from rag_assets.errors import RagError
 from rag_assets.evaluation.eval_set import EvalQuery
+from rag_assets.evaluation.pairing import question_of
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.records import digest_of
 from rag_assets.refresh.eval_sets import eval_sets
@@ -55,7 +56,8 @@ def calibration_for(pipeline: Pipeline, version: int, *, anew: bool = False) -> 
     It is kept with the version's evidence, where no answer sees it.
     """
     sets = eval_sets(pipeline, version)
-    queries = [query for one in sets for query in one.queries]
+    asked = {question_of(query): query for one in sets for query in reversed(one.queries)}
+    queries = list(asked.values())  # each question once
     if sum(query.answerable for query in queries) < _FEWEST:
         return None
     manifest = pipeline.versions.manifest(version)

@@ -42,6 +42,15 @@ def test_reads_every_key(tmp_path):
     assert (second.id, second.answerable, second.groups) == ("3", False, None)
 
 
+def test_documents_are_meant_however_their_letters_are_composed(tmp_path):
+    composed, apart = "docs/\u00fcber.md", "docs/u\u0308ber.md"
+    file = jsonl(tmp_path / "set.jsonl", {"query": "q", "relevant": [composed, "docs/a.md"]})
+    [query] = load_eval_set(file, doc_ids=[apart, "docs/a.md"]).queries
+    assert dict(query.relevant) == {apart: 1, "docs/a.md": 1}
+    [query] = load_eval_set(file, doc_ids=[composed]).queries
+    assert dict(query.relevant) == {composed: 1, "docs/a.md": 1}
+
+
 def test_the_hash_follows_the_content_not_the_spelling(tmp_path):
     row = {"id": "a", "query": "q", "relevant": ["d"]}
     one = load_eval_set(jsonl(tmp_path / "one.jsonl", row))
