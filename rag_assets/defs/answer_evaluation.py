@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from rag_assets.defs.beside import asset_beside, job_beside
 from rag_assets.defs.metadata import bars, table
 from rag_assets.defs.names import Names
 from rag_assets.defs.resources import PipelineResource
@@ -16,15 +17,10 @@ def build_answer_evaluation(names: Names) -> tuple[dg.AssetsDefinition, Any]:
     It is not part of a refresh: answers may cost money and never decide what is served.
     """
 
-    @dg.asset(
-        key_prefix=names.prefix,
-        deps=[dg.AssetKey([names.prefix, "live_index"])],
-        required_resource_keys={names.pipeline},
-        owners=["team:knowledge-base"],
-        group_name=names.group,
-        kinds={"litellm"},
-        code_version="1",
-        description="How good the live version's answers to the eval queries are: what they cite,"
+    @asset_beside(
+        names,
+        "litellm",
+        "How good the live version's answers to the eval queries are: what they cite,"
         " whether it stands there, likeness to the reference answers, silence where nothing is"
         " known; with a judge configured also faithfulness and relevance.",
     )
@@ -40,11 +36,10 @@ def build_answer_evaluation(names: Names) -> tuple[dg.AssetsDefinition, Any]:
             log_answers(rag.pipeline, report)
         return dg.MaterializeResult(metadata=_metadata(report))
 
-    job = dg.define_asset_job(
+    job = job_beside(
+        answer_evaluation,
         names.answers_job,
-        selection=dg.AssetSelection.assets(answer_evaluation),
-        executor_def=dg.in_process_executor,
-        description="Ask the live version its eval queries and measure the answers.",
+        "Ask the live version its eval queries and measure the answers.",
     )
     return answer_evaluation, job
 

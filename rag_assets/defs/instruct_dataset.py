@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from rag_assets.defs.beside import asset_beside, job_beside
 from rag_assets.defs.metadata import table
 from rag_assets.defs.names import Names
 from rag_assets.defs.resources import PipelineResource
@@ -16,15 +17,10 @@ def build_instruct_dataset(names: Names) -> tuple[dg.AssetsDefinition, Any]:
     It is not part of a refresh: what is trained on is decided by people, and not in a hurry.
     """
 
-    @dg.asset(
-        key_prefix=names.prefix,
-        deps=[dg.AssetKey([names.prefix, "live_index"])],
-        required_resource_keys={names.pipeline},
-        owners=["team:knowledge-base"],
-        group_name=names.group,
-        kinds={"parquet"},
-        code_version="1",
-        description="Accepted questions and answers with the passages they rest on, as chat"
+    @asset_beside(
+        names,
+        "parquet",
+        "Accepted questions and answers with the passages they rest on, as chat"
         " messages with their lineage: Parquet and JSONL, split by document. Only what is new or"
         " changed is made.",
     )
@@ -34,13 +30,9 @@ def build_instruct_dataset(names: Names) -> tuple[dg.AssetsDefinition, Any]:
         rows = read_dataset(directory_of(rag.pipeline)).head(5).to_dicts()
         return dg.MaterializeResult(metadata=_metadata(made, rows))
 
-    job = dg.define_asset_job(
-        names.dataset_job,
-        selection=dg.AssetSelection.assets(instruct_dataset),
-        executor_def=dg.in_process_executor,
-        description="Export accepted answers for fine-tuning.",
+    return instruct_dataset, job_beside(
+        instruct_dataset, names.dataset_job, "Export accepted answers for fine-tuning."
     )
-    return instruct_dataset, job
 
 
 def _metadata(made: Dataset, rows: list[dict[str, Any]]) -> dict[str, object]:
