@@ -19,7 +19,7 @@ def check_metadata(version: int, outcome: CheckOutcome) -> dict[str, object]:
     """
     facts: dict[str, object] = {"version": version, "decided": outcome.decided}
     if outcome.value is not None:
-        facts["value"] = float(outcome.value)
+        facts["value"] = round(float(outcome.value), 4)
     if outcome.floor is not None:
         facts["floor"] = float(outcome.floor)
     for name, detail in outcome.details.items():
@@ -31,7 +31,7 @@ def _rendered(name: str, detail: object) -> dict[str, object]:
     if isinstance(detail, int | float | str | bool):
         return {name: detail}
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        header = list(detail[0])
+        header = [h for h in detail[0] if any(row.get(h) not in (None, "") for row in detail)]
         return {
             name: table(header, [[_flat(row.get(h)) for h in header] for row in detail[:_ROWS]])
         }

@@ -2,7 +2,7 @@
 
 from rag_assets.index.base import CheckOutcome
 
-_UNDECIDED = "Nothing is blocked, and the version may go live."
+_UNDECIDED = "This check does not block."
 _MORE = (
     "More queries decide it: `rag-assets evalset propose` drafts them, `rag-assets evalset review`"
     " accepts them."

@@ -285,8 +285,13 @@ def _as_details(change: PairedDifference) -> dict[str, object]:
 def _in_words(metric: str, change: PairedDifference) -> str:
     return (
         f"{metric} changed by {change.mean:+.3f}, 95 % interval {change.low:+.3f} to"
-        f" {change.high:+.3f}, p {change.p_worse:.3f}"
+        f" {change.high:+.3f}, p {_p_in_words(change.p_worse)}"
     )
+
+
+def _p_in_words(p: float) -> str:
+    """No p-value is 0."""
+    return f"{p:.3f}" if p >= 0.001 else "below 0.001"
 
 
 def _needs(asked: int, rows: int, gate: Gate) -> str:

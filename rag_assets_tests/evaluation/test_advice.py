@@ -10,11 +10,11 @@ from rag_assets.index.base import CheckOutcome
         (CheckOutcome("no_regression", True, "passed: …"), ""),
         (
             CheckOutcome("no_regression", True, "cannot tell: … needs 20", decided=False),
-            "Nothing is blocked, and the version may go live. More queries decide it",
+            "This check does not block. More queries decide it",
         ),
         (
             CheckOutcome("no_regression", True, "cannot tell: no sets", decided=False),
-            "Nothing is blocked, and the version may go live.",
+            "This check does not block.",
         ),
         (
             CheckOutcome("no_regression", False, "refused because …"),
