@@ -12,6 +12,7 @@ from rag_assets.config import Gate
 from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
 from rag_assets.evaluation.pairing import question_of
 from rag_assets.evaluation.rates import Rate
+from rag_assets.evaluation.significance import p_in_words
 from rag_assets.index.base import CheckOutcome
 
 CHECK = "expected_documents"
@@ -72,7 +73,7 @@ def judge_expected_documents(
     too_few = len(asked) < gate.min_queries
     refused, unsure = rate.refused and not too_few, rate.unsure or (rate.refused and too_few)
     if refused:
-        summary = f"refused because {found}, p {rate.p:.3f}; {_ADVICE}"
+        summary = f"refused because {found}, p {p_in_words(rate.p)}; {_ADVICE}"
     elif unsure:
         needed = max(rate.needed, gate.min_queries)
         summary = f"cannot tell: {found}; needs {needed} queries"

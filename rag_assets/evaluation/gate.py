@@ -11,7 +11,7 @@ from rag_assets.config import Gate
 from rag_assets.evaluation.pairing import Pair, change_of, paired, questions, questions_of
 from rag_assets.evaluation.rates import Rate
 from rag_assets.evaluation.report import EvalReport, QueryResult
-from rag_assets.evaluation.significance import PairedDifference
+from rag_assets.evaluation.significance import PairedDifference, p_in_words
 from rag_assets.index.base import CheckOutcome
 
 REGRESSION_METRICS = ("recall@5", "mrr@10")
@@ -285,13 +285,8 @@ def _as_details(change: PairedDifference) -> dict[str, object]:
 def _in_words(metric: str, change: PairedDifference) -> str:
     return (
         f"{metric} changed by {change.mean:+.3f}, 95 % interval {change.low:+.3f} to"
-        f" {change.high:+.3f}, p {_p_in_words(change.p_worse)}"
+        f" {change.high:+.3f}, p {p_in_words(change.p_worse)}"
     )
-
-
-def _p_in_words(p: float) -> str:
-    """No p-value is 0."""
-    return f"{p:.3f}" if p >= 0.001 else "below 0.001"
 
 
 def _needs(asked: int, rows: int, gate: Gate) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from rag_assets.evaluation.rates import Rate
+from rag_assets.evaluation.significance import p_in_words
 from rag_assets.index.base import CheckOutcome, OpenVersion, Passage
 from rag_assets.records import digest_of
 from rag_assets.retrieval.base import Hit
@@ -69,7 +70,7 @@ def judge_known_items(results: Sequence[ProbeResult], floor: float) -> CheckOutc
     rate = Rate(len(results) - len(missed), len(results), floor)
     found = f"{rate.successes} of {rate.trials} changed documents found by their own words"
     if rate.refused:
-        summary = f"refused because only {found}, floor {floor:.0%}, p {rate.p:.3f}"
+        summary = f"refused because only {found}, floor {floor:.0%}, p {p_in_words(rate.p)}"
     elif rate.unsure:
         summary = f"cannot tell: {found}, floor {floor:.0%}; needs {rate.needed} documents"
     else:

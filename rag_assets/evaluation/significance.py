@@ -77,6 +77,11 @@ def paired_difference(candidate: Sequence[float], baseline: Sequence[float]) -> 
     )
 
 
+def p_in_words(p: float) -> str:
+    """A p-value for people; none is 0."""
+    return f"{p:.3f}" if p >= 0.001 else "below 0.001"
+
+
 def _sums_by_chance(sizes: np.ndarray, observed: float) -> np.ndarray:
     """Sums of `sizes` under sign patterns: all of them where few, else a fixed random sample.
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_assets.evaluation.significance import bootstrap_interval, paired_difference
+from rag_assets.evaluation.significance import bootstrap_interval, p_in_words, paired_difference
 
 scores = st.lists(st.sampled_from([0.0, 0.2, 0.5, 1.0]), min_size=1, max_size=60)
 
@@ -53,3 +53,7 @@ def test_the_interval_covers_the_true_mean_about_95_times_in_100():
 def test_the_interval_is_the_same_every_time():
     values = np.random.default_rng(2).random((50, 3))
     assert (bootstrap_interval(values) == bootstrap_interval(values)).all()
+
+
+def test_no_p_value_is_shown_as_0():
+    assert [p_in_words(p) for p in (0.0577, 0.001, 0.0001)] == ["0.058", "0.001", "below 0.001"]
