@@ -35,7 +35,7 @@ _HEAD, _START = "HEAD", "START"
 _HEAD_BYTES = 128
 _ZERO = "0" * 64
 _ERASED = "[erased]"
-_TAIL = 1 << 20  # bytes read to find the last line of a file
+_TAIL = 1 << 20  # bytes read to find the last line of a file, and more where it is longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,12 +326,13 @@ def _write(descriptor: int, line: bytes, size: int) -> None:
 def _last_line(path: Path) -> dict[str, Any] | None:
     """The last whole line of a file; a torn one, left by a power cut, is removed."""
     with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        start = max(0, size - _TAIL)
-        file.seek(start)
-        data = file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            file.truncate(start + whole)
-        lines = data[:whole].split(b"\n")
+        start = size = file.seek(0, os.SEEK_END)
+        tail = _TAIL
+        lines: list[bytes] = []
+        while start and len(lines) < 3:  # what may begin in the middle, the last line, a torn one
+            start, tail = max(0, size - tail), 2 * tail
+            file.seek(start)
+            lines = file.read().split(b"\n")
+        if lines and lines[-1]:
+            file.truncate(size - len(lines[-1]))
     return dict(json.loads(lines[-2])) if len(lines) > 1 else None

@@ -104,6 +104,9 @@ def refusal_of(error: BaseException) -> Refusal:
         if isinstance(error.__cause__, Refused):  # raised while FastAPI read the body
             return error.__cause__.refusal
         code = _CODES.get(error.status_code, "error")
+        if error.status_code == 400:  # what FastAPI says of bytes that json cannot read
+            message = "the body cannot be read: expected JSON in UTF-8, and not nested without end"
+            return Refusal(400, message, "invalid_json")
         message = error.detail if error.status_code != 404 else "there is nothing at this path"
         return Refusal(error.status_code, str(message), code, headers=error.headers or {})
     if isinstance(error, TimeoutError):
@@ -125,6 +128,8 @@ def _invalid(error: RequestValidationError) -> Refusal:
     if first["type"] == "extra_forbidden":
         return Refusal(422, f"{param}: unknown field", "unknown_field", param)
     message = first["msg"].removeprefix("Value error, ")
+    if first.get("ctx", {}).get("pattern") == r"\S":
+        message = "expected a text that is not empty"
     told = f"{param or 'body'}: {message}"
     return Refusal(422, told, "invalid_request", param, found=shown)
 

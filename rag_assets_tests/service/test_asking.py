@@ -97,7 +97,8 @@ def test_other_bad_requests(ask: httpx.Client) -> None:
     def posted(content: bytes, kind: str = "application/json") -> tuple:
         return refusal(ask.post("/v1/search", content=content, headers={"Content-Type": kind}))
 
-    assert posted(b"{not json")[:2] == (400, "invalid_json")
+    for unreadable in (b"{not json", '{"query": "café"}'.encode("latin-1"), b"[" * 100_000):
+        assert posted(unreadable)[:2] == (400, "invalid_json")
     assert posted(b"")[:2] == (422, "invalid_request")
     assert posted(b"[1]")[:2] == (422, "invalid_request")
     assert posted(b'{"query": "a"}', "text/plain")[:2] == (422, "invalid_request")

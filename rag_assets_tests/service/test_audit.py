@@ -100,6 +100,16 @@ def test_a_torn_last_line_is_dropped_by_the_next(tmp_path: Path) -> None:
     assert log(tmp_path).verify().problem is None
 
 
+def test_a_line_longer_than_any_other_is_followed(tmp_path: Path) -> None:
+    log(tmp_path).append({"filters": {"where": {"team": "ä" * 190_000}}})  # 1.1 MB, escaped
+    log(tmp_path).append({"request_id": "after"})
+    with newest(tmp_path).open("ab") as file:
+        file.write(b'{"number": 3, "torn": "' + b"x" * 1_100_000)
+    log(tmp_path).append({"request_id": "last"})
+    assert [row["number"] for row in lines(tmp_path)] == [1, 2, 3]
+    assert log(tmp_path).verify().problem is None
+
+
 def test_a_kill_between_line_and_head_is_no_tampering(tmp_path: Path) -> None:
     log(tmp_path).append({"request_id": "r0"})
     head = (tmp_path / "service/audit/HEAD").read_bytes()
