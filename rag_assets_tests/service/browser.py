@@ -107,6 +107,14 @@ class Browser:
                 raise RuntimeError(f"{condition}: {error}; {self.text('body')[:500]}") from error
             self.until(condition)
 
+    def until_told(self, words: str) -> None:
+        """Wait until the page complains of something in these words."""
+        for _ in range(1500):
+            if any(words in problem for problem in self.problems):
+                return
+            self.run("new Promise((later) => setTimeout(later, 20))")
+        raise RuntimeError(f"no problem with {words!r} in {self.problems}")
+
     def text(self, selector: str) -> str:
         """The visible text of an element."""
         return str(self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
