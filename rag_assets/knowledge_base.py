@@ -286,7 +286,8 @@ class KnowledgeBase:
             learnt = load(self.config.storage)
             recipe = recipe_of(self.config, manifest.model)
             holds = learnt is not None and learnt.fits(recipe, manifest.chunks)
-            self._calibrated = (stamp, learnt.calibration if learnt and holds else UNCALIBRATED)
+            share = self.config.llm.answer_share
+            self._calibrated = (stamp, learnt.at(share) if learnt and holds else UNCALIBRATED)
         return self._calibrated[1]
 
     @cached_property

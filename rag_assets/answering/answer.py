@@ -239,11 +239,12 @@ class Answerer:
         shown = [without_instructions(source) for source in sources]
         seen = shown if self._defences.instructions else sources
         hidden = Secrets() if self._defences.framed else None
+        prompt = make_prompt(question, seen, self._instructions, hidden)
         return _Asked(
             question,
             used,
             sources,
-            make_prompt(question, seen, self._instructions, hidden),
+            replace(prompt, evidence=0.0 if calibration.judges else 1.0),
             frozenset(a.number for a, b in zip(sources, shown, strict=True) if a != b),
             frozenset(
                 source.number

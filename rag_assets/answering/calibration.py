@@ -7,19 +7,19 @@ misses are learnt from also where the set has few unanswerable queries or none.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from rag_assets.answering.confidence import SIGNALS, Calibration
+from rag_assets.answering.confidence import SIGNALS, Calibration, HeldOut
 from rag_assets.index.versions import write_atomically
 from rag_assets.records import digest_of
 
 _FEWEST = 15  # right answers, and others, below which nothing is learnt
-_RIDGE = 1.0  # on standardised signals; keeps 40 samples from explaining themselves
+_RIDGE = 3.0  # on standardised signals; keeps 40 samples from explaining themselves
 _STEPS = 30  # of Newton; it converges in about six
-_GIVEN_UP = 0.05  # share of right answers that may be withheld as too uncertain
+_SURE = 1.645  # standard errors: the one-sided 95 %
 _BINS = 10
 
 File = str | Path
@@ -58,12 +58,16 @@ class Learnt:
         """Whether it holds for an index: of the same recipe, and not of quite another size."""
         return self.recipe == recipe and 0.8 * self.chunks <= chunks <= 1.25 * self.chunks
 
+    def at(self, answer_share: float) -> Calibration:
+        """The calibration with the threshold that a share of right answers passes."""
+        return at_share(self.calibration, answer_share)
+
 
 def learn(samples: Sequence[Sample]) -> Calibration | None:
-    """What the samples teach, or None when they are too few.
+    """What the samples teach, or None when they are too few; it withholds nothing yet.
 
-    The figures are measured on each half of the queries with what the other half taught; the
-    weights are those of all.
+    Each half of the queries is judged by what the other half taught; the weights are those of all.
+    (More, smaller parts would be judged too low where signals tell little.)
     """
     right = np.array([sample.right for sample in samples])
     if min(right.sum(), (~right).sum()) < _FEWEST:
@@ -78,14 +82,29 @@ def learn(samples: Sequence[Sample]) -> Calibration | None:
         for place, sample in enumerate(samples):
             if halves[place] == half:
                 held_out[place] = taught.confidence(sample.signals)
-    abstain_below = float(np.quantile(held_out[right], _GIVEN_UP))
-    fitted = _fitted(samples)
-    return Calibration(
-        fitted.weights,
-        abstain_below=abstain_below,
-        review_below=max(0.5, abstain_below),
-        learnt=True,
-        figures=_figures(samples, held_out, abstain_below),
+    judged = [
+        HeldOut(float(score), sample.right, sample.known, sample.made)
+        for score, sample in zip(held_out, samples, strict=True)
+    ]
+    return replace(_fitted(samples), learnt=True, held_out=tuple(judged))
+
+
+def at_share(calibration: Calibration, answer_share: float) -> Calibration:
+    """One that withholds at most the other share of the right answers, with its figures.
+
+    It withholds nothing where the share is 1, or where confidence does not tell right answers from
+    those to what is not known: the reader would lose the ones without being spared the others.
+    """
+    columns = zip(*calibration.held_out, strict=True)
+    scores, right, known, made = (np.array(column) for column in columns)
+    helps = answer_share < 1 and _least_auroc(scores[right], scores[~known]) > 0.5
+    threshold = float(np.quantile(scores[right], 1 - answer_share, method="lower")) if helps else 0
+    return replace(
+        calibration,
+        abstain_below=threshold,
+        review_below=max(0.5, threshold),
+        judges=threshold > 0,
+        figures={"answer_share": answer_share, **_figures(scores, right, known, made, threshold)},
     )
 
 
@@ -109,14 +128,12 @@ def _fitted(samples: Sequence[Sample]) -> Calibration:
 
 
 def _figures(
-    samples: Sequence[Sample], scores: np.ndarray, abstain_below: float
+    scores: np.ndarray, right: np.ndarray, known: np.ndarray, made: np.ndarray, threshold: float
 ) -> dict[str, object]:
-    right = np.array([sample.right for sample in samples])
-    known = np.array([sample.known for sample in samples])
-    asked = ~np.array([sample.made for sample in samples])
-    silent = scores < abstain_below
+    asked = ~made
+    silent = scores < threshold
     return {
-        "samples": len(samples),
+        "samples": len(scores),
         "queries": int(asked.sum()),
         "unanswerable": int((asked & ~known).sum()),
         "auroc_right": auroc(scores, right),
@@ -127,7 +144,23 @@ def _figures(
         "abstained_right": _share(silent, right),
         "abstained_wrong": _share(silent, known & ~right),
         "abstained_unknown": _share(silent, ~known),
+        "abstained_answerable": _share(silent, known),
+        "abstained_unanswerable": _share(silent, asked & ~known),
     }
+
+
+def _least_auroc(above: np.ndarray, below: np.ndarray) -> float:
+    """What the AUROC is at least, with 95 % confidence; 0 without samples of both.
+
+    Source: Hanley and McNeil 1982, its standard error.
+    """
+    n, m = len(above), len(below)
+    area = auroc(np.concatenate([above, below]), np.arange(n + m) < n)
+    if area is None:
+        return 0.0
+    two_above, two_below = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (n - 1) * (two_above - area**2) + (m - 1) * (two_below - area**2)
+    return float(area - _SURE * np.sqrt(max(spread, 0.0) / (n * m)))
 
 
 def _share(silent: np.ndarray, among: np.ndarray) -> float | None:
@@ -177,7 +210,9 @@ def load(storage: File, version: int | None = None) -> Learnt | None:
     """What was learnt, or None: never, or by software that meant something else by it."""
     try:
         row = json.loads(path_of(storage, version).read_bytes())
-        learnt = Learnt(**{**row, "calibration": Calibration(**row["calibration"])})
+        kept = row["calibration"]
+        held_out = tuple(HeldOut(*one) for one in kept["held_out"])
+        learnt = Learnt(**{**row, "calibration": Calibration(**{**kept, "held_out": held_out})})
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return learnt if set(learnt.calibration.weights) == {"bias", *SIGNALS} else None

@@ -42,12 +42,16 @@ class _Candidate:
 
 
 def extract_answer(
-    question: str, passages: Sequence[PromptPassage], encode: Encode | None = None
+    question: str,
+    passages: Sequence[PromptPassage],
+    encode: Encode | None = None,
+    evidence: float = 1.0,
 ) -> str:
     """The sentences that answer a question, each with the number of its passage in brackets.
 
     passages: best first. encode: compares sentences by meaning too, which finds paraphrases.
-    Returns `NO_ANSWER` when nothing in the passages is about the question.
+    evidence: how much of the usual evidence a sentence needs; 0 where somebody else judges the
+    answer. Returns `NO_ANSWER` when nothing in the passages is about the question.
     """
     candidates = _by_words(question, passages)
     if encode is not None:
@@ -55,7 +59,8 @@ def extract_answer(
     fitting = [
         candidate
         for candidate in candidates
-        if candidate.coverage >= _ENOUGH or candidate.meaning >= _ENOUGH_MEANING
+        if candidate.coverage >= evidence * _ENOUGH
+        or candidate.meaning >= evidence * _ENOUGH_MEANING
     ]
     if not fitting:
         return NO_ANSWER

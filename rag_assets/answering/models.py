@@ -81,7 +81,7 @@ class ExtractiveModel:
 
     def complete(self, prompt: Prompt) -> Completion:
         """The sentences that answer best."""
-        text = extract_answer(prompt.question, prompt.passages, self._encode)
+        text = extract_answer(prompt.question, prompt.passages, self._encode, prompt.evidence)
         asked = sum(len(message["content"].split()) for message in prompt.messages)
         return Completion(text, EXTRACTIVE, Usage(asked, len(text.split())), 0.0)
 

@@ -51,13 +51,15 @@ class Secrets:
 class Prompt:
     """What a model is asked: as messages, and as what they were made from.
 
-    hidden: None where nothing is random.
+    hidden: None where nothing is random. evidence: how much of it the built-in model asks for
+    before it says anything, 1 being its own rule.
     """
 
     messages: Sequence[Message]
     question: str = ""
     passages: Sequence[PromptPassage] = ()
     hidden: Secrets | None = None
+    evidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ class LlmConfig(Section):
     answer. first_token_timeout: seconds until a streamed answer begins. prompts: a folder with an
     `answer.txt` or `condense.txt` of your own. unproven: sentences at which no citation holds are
     shown, and the answer needs review; or dropped, and a stream shows its text when it is whole.
+    answer_share: of the answers that would be right, how many a low confidence must not withhold;
+    less of it leaves more questions alone that nothing answers, and 1 withholds none.
     """
 
     model: str = "extractive"
@@ -25,6 +27,7 @@ class LlmConfig(Section):
     first_token_timeout: Annotated[float, Field(gt=0)] = 20.0
     prompts: str | None = None
     unproven: Literal["show", "drop"] = "show"
+    answer_share: Annotated[float, Field(ge=0.5, le=1)] = 0.95
 
 
 def _one_family(algorithms: list[str]) -> list[str]:

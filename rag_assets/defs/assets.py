@@ -293,7 +293,9 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         return dg.MaterializeResult(
             metadata={
                 "version": pointer.version,
-                "confidence": dict(learnt.calibration.figures) if learnt else "not calibrated",
+                "confidence": dict(learnt.at(rag.pipeline.config.llm.answer_share).figures)
+                if learnt
+                else "not calibrated",
                 "promoted": promoted,
                 "previous": pointer.previous if pointer.previous is not None else "none",
                 "removed": ", ".join(map(str, removed)) or "none",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from rag_assets.answering.answer import Answerer
 from rag_assets.answering.calibration import Learnt, Sample, learn, load, save
-from rag_assets.answering.confidence import recipe_of
+from rag_assets.answering.confidence import NOTHING_WITHHELD, recipe_of
 from rag_assets.answering.extractive import Encode
 from rag_assets.config import LlmConfig
 from rag_assets.errors import RagError
@@ -25,7 +25,7 @@ from rag_assets.refresh.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
-_QUERIES = 60  # asked twice each; more moves the AUROC by less than its interval
+_QUERIES = 100  # asked twice each; with 60 the threshold, which hangs on few answers, varies more
 _FEWEST = 20  # judged queries below which nobody is asked
 _DEEPER = 6  # passages looked at for each used, to have some left when the right ones are left out
 
@@ -67,7 +67,7 @@ def calibration_for(pipeline: Pipeline, version: int, *, anew: bool = False) -> 
         if before and before.key == key and before.fits(recipe, manifest.chunks) and not anew:
             return before
     with KnowledgeBase(pipeline.config) as knowledge:
-        samples = list(_samples(knowledge, version, _sampled(queries), pipeline.sentences.encode))
+        samples = list(samples_of(knowledge, version, _sampled(queries), pipeline.sentences.encode))
     calibration = learn(samples)
     if calibration is None:
         return None
@@ -84,10 +84,13 @@ def _sampled(queries: Sequence[EvalQuery]) -> list[EvalQuery]:
     return [*answerable[: _QUERIES - len(unanswerable)], *unanswerable]
 
 
-def _samples(
+def samples_of(
     knowledge: KnowledgeBase, version: int, queries: Sequence[EvalQuery], encode: Encode
 ) -> Iterator[Sample]:
-    """Answers of the built-in model, which costs nothing."""
+    """What there is to learn from each query: answers of the built-in model, which costs nothing.
+
+    Those that the version can answer are asked again without the documents that do.
+    """
     answerer = Answerer(LlmConfig(), encode)
     k = knowledge.config.retrieval.k
     for query in queries:
@@ -97,7 +100,7 @@ def _samples(
             without = [hit for hit in found if hit.doc_id not in query.relevant]
             variants.append((without, False, True))
         for hits, known, made in variants:
-            answer = answerer.answer(query.query, hits, version, k)
+            answer = answerer.answer(query.query, hits, version, k, NOTHING_WITHHELD)
             cited = answer.citations[0].doc_id if answer.citations else None
             right = known and cited in query.relevant
             yield Sample(query.id + query.query, answer.signals, right, known, made)

@@ -260,7 +260,7 @@ def _abstains(pipeline: Pipeline, encode: Encode, version: int) -> AbstainFn:
     answerer = Answerer(built_in, encode, _trust(pipeline))
     limit = pipeline.config.retrieval.k
     learnt = calibration_for(pipeline, version)
-    calibration = learnt.calibration if learnt else UNCALIBRATED
+    calibration = learnt.at(pipeline.config.llm.answer_share) if learnt else UNCALIBRATED
 
     def abstains(query: EvalQuery, hits: Sequence[Hit]) -> bool:
         return answerer.answer(query.query, hits, version, limit, calibration).abstained
@@ -274,7 +274,7 @@ def _key(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> str:
     asks = _asks_the_answerer(gate)
     functions = (evaluate_version, Answerer.answer) if asks else (evaluate_version,)
     learnt = calibration_for(pipeline, version) if asks else None
-    threshold = asdict(learnt.calibration) if learnt else None
+    threshold = asdict(learnt.at(pipeline.config.llm.answer_share)) if learnt else None
     parameters = [settings, _trust(pipeline), sorted(gate.floors), asks, threshold]
     how = recipe(*functions, parameters=parameters)
     manifest = pipeline.versions.manifest_digest(version)

@@ -152,14 +152,18 @@ def _add_rerank(
     """
     places = scores.best_first()[: reranker.depth]
     try:
-        found = reranker.scores(version, question, [scores.ids[place] for place in places])
+        seen = reranker.rerank(version, question, [scores.ids[place] for place in places])
     except RagError as error:
         _log.warning("%s; passages are not reranked", error)
         return
+    found = seen.scores
     known = np.flatnonzero(~np.isnan(found))
     if not len(known):
         return
     at = np.array(places)[known]
+    if seen.gap is not None:
+        scores.raw["gap"] = np.full(len(scores.ids), np.nan)
+        scores.raw["gap"][at] = seen.gap[known]
     sized = _standardised(found[known])
     scores.raw["rerank"] = np.full(len(scores.ids), np.nan)
     scores.raw["rerank"][at] = found[known]

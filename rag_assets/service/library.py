@@ -79,7 +79,10 @@ class Shelf:
         learnt = load(self.config.storage)
         if learnt is None:
             return None
-        return {"learnt_on_version": learnt.version, **learnt.calibration.figures}
+        return {
+            "learnt_on_version": learnt.version,
+            **learnt.at(self.config.llm.answer_share).figures,
+        }
 
     def version_rows(self) -> list[dict[str, Any]]:
         """Every kept version, newest first."""

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from rag_assets.answering.calibration import (
     Learnt,
     Sample,
+    at_share,
     auroc,
     calibration_error,
     learn,
@@ -33,7 +34,7 @@ def samples(count=400, seed=3):
 
 
 def test_probabilities_that_are_there_are_found():
-    found = learn(samples(4000))
+    found = at_share(learn(samples(4000)), 0.95)
     assert found.learnt
     for near in (0.2, 0.5, 0.8):
         signals = {**dict.fromkeys(SIGNALS, 0.0), "nearest": near, "support": 1.0}
@@ -50,7 +51,21 @@ def test_what_cannot_be_told_is_not_said_to_be_told():
     guessing = [
         sample(n, float(random.uniform()), bool(random.uniform() < 0.5)) for n in range(400)
     ]
-    assert learn(guessing).figures["auroc_right"] == pytest.approx(0.5, abs=0.08)
+    found = at_share(learn(guessing), 0.9)
+    assert found.figures["auroc_right"] == pytest.approx(0.5, abs=0.08)
+    # Nothing is withheld for a confidence that means nothing; the built-in rule stays.
+    assert (found.abstain_below, found.judges) == (0.0, False)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.95, 1.0])
+def test_so_many_right_answers_are_kept(share):
+    taught = learn(samples(100))
+    found = at_share(taught, share)
+    right = [one.confidence for one in taught.held_out if one.right]
+    kept = sum(confidence >= found.abstain_below for confidence in right) / len(right)
+    assert share <= kept < share + 2 / len(right) + 1e-9
+    assert found.figures["abstained_right"] == pytest.approx(1 - kept)
+    assert found.judges == (share < 1)
 
 
 def test_too_few_samples_teach_nothing():

@@ -29,7 +29,7 @@ def test_confidence_is_learnt_at_a_promotion_and_kept_while_it_holds(small: Smal
         learnt = calibrate_if_due(pipeline, 2)
         assert learnt is not None
         assert learnt.version == 2
-        figures = learnt.calibration.figures
+        figures = learnt.at(0.9).figures
         assert (figures["queries"], figures["unanswerable"]) == (24, 4)
         assert figures["samples"] == 44
         assert figures["auroc_unanswerable"] >= 0.9

@@ -49,9 +49,10 @@ def test_maxsim_by_hand():
         np.array([[0, 100, 0], [100, 0, 0]], np.int8),  # has both, in another order
         np.array([[90, 90, 0]], np.int8),  # half of each
     ]
-    found = token_likeness(question, np.array([1.0, 3.0]), passages)
-    half = (1 / np.sqrt(2)) ** 3
-    assert found == pytest.approx([0.25, 1.0, half], abs=1e-6)
+    found, gap = token_likeness(question, np.array([1.0, 3.0]), passages)
+    half = 1 / np.sqrt(2)
+    assert found == pytest.approx([0.25, 1.0, half**3], abs=1e-6)
+    assert gap == pytest.approx([0.75, 0.0, 0.75 * (1 - half)], abs=1e-6)
 
 
 def test_rare_words_count_more_and_unknown_passages_are_left_out():
@@ -61,12 +62,15 @@ def test_rare_words_count_more_and_unknown_passages_are_left_out():
         rarity=lambda words: [{"the": 0.0, "permit": 4.0}[word] for word in words],
     )
     question = Question("the permit", np.ones(2), np.eye(2, dtype=np.float32), ["the", "permit"])
-    scores = TokenReranker(30).scores(version, question, ["a", "b", "c"])
+    seen = TokenReranker(30).rerank(version, question, ["a", "b", "c"])
+    scores, gap = seen.scores, seen.gap
     assert scores[0] == pytest.approx(0.0, abs=1e-6)
     assert np.isnan(scores[1])
     assert scores[2] == pytest.approx(1.0, abs=1e-6)
+    assert gap[[0, 2]] == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert np.isnan(gap[1])
     blank = Question("the permit", np.ones(2))
-    assert np.isnan(TokenReranker(30).scores(version, blank, ["a", "b", "c"])).all()
+    assert np.isnan(TokenReranker(30).rerank(version, blank, ["a", "b", "c"]).scores).all()
 
 
 # -- a cross-encoder ----------------------------------------------------------------
@@ -119,7 +123,7 @@ def test_a_cross_encoder_folder_says_what_it_lacks(version, tmp_path, caplog):
     (tmp_path / "model.onnx").write_bytes(b"")
     reranker = open_reranker(CrossEncoderRerank(type="cross-encoder", model=str(tmp_path)))
     with pytest.raises(ModelNotFound, match=r"holds no tokenizer.json and no token"):
-        reranker.scores(version, Question("parking"), ["docs/lunch.md#0"])
+        reranker.rerank(version, Question("parking"), ["docs/lunch.md#0"])
 
 
 # -- a language model ---------------------------------------------------------------

@@ -7,6 +7,7 @@ from rag_assets.config import RetrievalConfig
 from rag_assets.errors import LlmError
 from rag_assets.retrieval.aids import Aids
 from rag_assets.retrieval.base import SearchRequest
+from rag_assets.retrieval.rerank import Reranked
 from rag_assets.retrieval.search import search
 from rag_assets_tests.retrieval.tiny import Doc, WordEncoder, make_version
 
@@ -23,15 +24,15 @@ class Grades:
         self.depth = depth
         self.given = []
 
-    def scores(self, version, question, chunk_ids):
+    def rerank(self, version, question, chunk_ids):
         self.given = list(chunk_ids)
-        return np.array([self.liked.get(chunk_id, np.nan) for chunk_id in chunk_ids])
+        return Reranked(np.array([self.liked.get(chunk_id, np.nan) for chunk_id in chunk_ids]))
 
 
 class Broken:
     depth = 10
 
-    def scores(self, version, question, chunk_ids):
+    def rerank(self, version, question, chunk_ids):
         raise LlmError("model: refused")
 
 

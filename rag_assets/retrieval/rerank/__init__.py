@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from rag_assets.config import CrossEncoderRerank, LlmRerank, Rerank, TokensRerank
-from rag_assets.retrieval.rerank.base import Complete, Reranker
+from rag_assets.retrieval.rerank.base import Complete, Reranked, Reranker
 from rag_assets.retrieval.rerank.cross_encoder import CrossEncoderReranker
 from rag_assets.retrieval.rerank.llm import LlmReranker
 from rag_assets.retrieval.rerank.tokens import TokenReranker
@@ -25,4 +25,4 @@ def _cross_encoder(config: CrossEncoderRerank) -> CrossEncoderReranker:
     return CrossEncoderReranker(config.model, config.depth)
 
 
-__all__ = ["Complete", "Reranker", "TokenReranker", "open_reranker"]
+__all__ = ["Complete", "Reranked", "Reranker", "TokenReranker", "open_reranker"]

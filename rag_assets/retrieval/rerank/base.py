@@ -1,6 +1,7 @@
 """The contract of a reranker: a closer look at the best candidates of both legs."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,18 @@ from rag_assets.retrieval.question import Question
 
 Complete = Callable[[str], str]
 """A language model: a prompt in, its reply out. Raises: RagError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """Of each chunk, float64 (chunks,), NaN where the reranker cannot tell.
+
+    scores: higher is better. gap: how much of the question the word makes up that the chunk matches
+    worst, 0 to 1, where the reranker looks at words.
+    """
+
+    scores: np.ndarray
+    gap: np.ndarray | None = None
 
 
 class Reranker(Protocol):
@@ -22,7 +35,7 @@ class Reranker(Protocol):
     def depth(self) -> int:
         """How many of the best candidates it is given."""
 
-    def scores(
+    def rerank(
         self, version: OpenVersion, question: Question, chunk_ids: Sequence[str]
-    ) -> np.ndarray:
-        """Of each chunk: float64 (chunks,), NaN where it cannot tell. Raises: RagError."""
+    ) -> Reranked:
+        """What it makes of each chunk. Raises: RagError."""

@@ -11,6 +11,7 @@ import numpy as np
 from rag_assets.errors import ModelNotFound
 from rag_assets.index.base import OpenVersion
 from rag_assets.retrieval.question import Question
+from rag_assets.retrieval.rerank.base import Reranked
 
 if TYPE_CHECKING:
     from fastembed.rerank.cross_encoder import TextCrossEncoder
@@ -31,14 +32,15 @@ class CrossEncoderReranker:
         self.depth = depth
         self._opening = threading.Lock()
 
-    def scores(
+    def rerank(
         self, version: OpenVersion, question: Question, chunk_ids: Sequence[str]
-    ) -> np.ndarray:
+    ) -> Reranked:
         """What the model says of each passage. Raises: ModelNotFound."""
         texts = [passage.text for passage in version.passages(chunk_ids)]
         with self._opening:
             encoder = self._encoder
-        return np.array(list(encoder.rerank(question.text, texts, batch_size=_BATCH)), np.float64)
+        scores = encoder.rerank(question.text, texts, batch_size=_BATCH)
+        return Reranked(np.array(list(scores), np.float64))
 
     @cached_property
     def _encoder(self) -> "TextCrossEncoder":

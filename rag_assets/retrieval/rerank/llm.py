@@ -9,7 +9,7 @@ import numpy as np
 
 from rag_assets.index.base import OpenVersion
 from rag_assets.retrieval.question import Question
-from rag_assets.retrieval.rerank.base import Complete
+from rag_assets.retrieval.rerank.base import Complete, Reranked
 
 _LONGEST = 1500  # characters of a passage that are sent
 _GRADE = re.compile(r"^\W*(\d{1,3})\W+(10|\d)(?:\.\d+)?\b", re.MULTILINE)
@@ -31,9 +31,9 @@ class LlmReranker:
     complete: Complete
     depth: int
 
-    def scores(
+    def rerank(
         self, version: OpenVersion, question: Question, chunk_ids: Sequence[str]
-    ) -> np.ndarray:
+    ) -> Reranked:
         """The grade of each passage. Raises: LlmError."""
         mark = secrets.token_hex(4)  # a passage cannot close itself and open another
         passages = "\n\n".join(
@@ -41,7 +41,7 @@ class LlmReranker:
             for number, passage in enumerate(version.passages(chunk_ids), start=1)
         )
         reply = self.complete(PROMPT.format(question=question.text, passages=passages))
-        return read_grades(reply, len(chunk_ids))
+        return Reranked(read_grades(reply, len(chunk_ids)))
 
 
 def read_grades(reply: str, count: int) -> np.ndarray:

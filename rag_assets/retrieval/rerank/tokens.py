@@ -7,6 +7,7 @@ import numpy as np
 
 from rag_assets.index.base import OpenVersion
 from rag_assets.retrieval.question import Question
+from rag_assets.retrieval.rerank.base import Reranked
 from rag_assets.retrieval.rerank.maxsim import token_likeness
 
 
@@ -16,19 +17,20 @@ class TokenReranker:
 
     depth: int
 
-    def scores(
+    def rerank(
         self, version: OpenVersion, question: Question, chunk_ids: Sequence[str]
-    ) -> np.ndarray:
+    ) -> Reranked:
         """NaN for a passage, or a question, without token vectors."""
-        found = np.full(len(chunk_ids), np.nan)
+        found, gap = np.full((2, len(chunk_ids)), np.nan)
         if question.tokens is None or not len(question.tokens):
-            return found
+            return Reranked(found)
         matrices = dict(enumerate(version.tokens.get(chunk_ids)))
         known = {place: m for place, m in matrices.items() if m is not None and len(m)}
         if known:
             rarity = _rarity(version, question)
-            found[list(known)] = token_likeness(question.tokens, rarity, list(known.values()))
-        return found
+            places, passages = list(known), list(known.values())
+            found[places], gap[places] = token_likeness(question.tokens, rarity, passages)
+        return Reranked(found, gap)
 
 
 def _rarity(version: OpenVersion, question: Question) -> np.ndarray:
