@@ -96,6 +96,7 @@ def command(
                 note(f"error: {error}")
                 raise typer.Exit(error.exit_code) from error
             except KeyboardInterrupt:
+                note("stopped")
                 raise typer.Exit(130) from None
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -132,8 +133,8 @@ def _set_up_logging(debug: bool) -> None:
     )
 
 
-def main() -> None:
-    """Run the command line."""
+def run() -> None:
+    """Load every command and do what the arguments say."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     from rag_assets.cli import (  # noqa: F401
         canary_commands,

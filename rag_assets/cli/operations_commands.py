@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +54,8 @@ def exporter(
     # The first process of a container hears no SIGTERM that it does not ask for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(f"Exporting {', '.join(c.name for c in configs)} at {server.url}/metrics", flush=True)
-    server.run()
+    with suppress(KeyboardInterrupt):  # the way to end it
+        server.run()
 
 
 def _not_installed(error: ImportError) -> ConfigError:

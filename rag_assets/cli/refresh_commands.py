@@ -4,7 +4,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Any
@@ -221,11 +221,12 @@ def watch(
 
     with dagster_instance(settings) as instance:
         refresher = Refresher(settings, instance)
-        for receipt in watch_sources(settings, refresher):
-            if as_json:
-                print_json(receipt)
-            else:
-                print_receipt(receipt)
+        with suppress(KeyboardInterrupt):  # the way to end it
+            for receipt in watch_sources(settings, refresher):
+                if as_json:
+                    print_json(receipt)
+                else:
+                    print_receipt(receipt)
 
 
 _DEMO_QUESTIONS = (

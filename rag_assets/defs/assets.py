@@ -1,7 +1,7 @@
 """The six assets of a knowledge base, from its sources to the live index."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -293,7 +293,7 @@ def build_assets(config: KnowledgeBaseConfig, names: Names) -> list[dg.AssetsDef
         return dg.MaterializeResult(
             metadata={
                 "version": pointer.version,
-                "confidence": dict(learnt.at(rag.pipeline.config.llm.answer_share).figures)
+                "confidence": _rounded(learnt.at(rag.pipeline.config.llm.answer_share).figures)
                 if learnt
                 else "not calibrated",
                 "promoted": promoted,
@@ -336,6 +336,10 @@ def _waiting(rag: PipelineResource, run_id: str, version: int) -> dg.Materialize
         },
         data_version=dg.DataVersion(pointer.manifest),
     )
+
+
+def _rounded(figures: Mapping[str, object]) -> dict[str, object]:
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in figures.items()}
 
 
 def _outline(documents: pl.DataFrame) -> dg.MetadataValue:

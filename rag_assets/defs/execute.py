@@ -16,7 +16,7 @@ from rag_assets.defs.build import build_definitions
 from rag_assets.defs.names import Names
 from rag_assets.defs.resources import LakeIOManager, OpenPipeline
 from rag_assets.defs.run_errors import first_error
-from rag_assets.errors import GateRefused, Held, RagError, SourceError
+from rag_assets.errors import GateRefused, Held, RagError, SourceError, StorageError
 from rag_assets.notify import refresh_ended
 from rag_assets.refresh.pipeline import Options, Pipeline, Progress
 from rag_assets.refresh.plan import RefreshPlan, plan_refresh
@@ -30,9 +30,15 @@ def dagster_instance(config: KnowledgeBaseConfig) -> Iterator[dg.DagsterInstance
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     if not os.environ.get("DAGSTER_HOME"):
         home = Path(config.storage).resolve() / "dagster"
-        home.mkdir(parents=True, exist_ok=True)
-        if not (home / "dagster.yaml").exists():
-            shutil.copyfile(Path(__file__).with_name("dagster.yaml"), home / "dagster.yaml")
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            if not (home / "dagster.yaml").exists():
+                shutil.copyfile(Path(__file__).with_name("dagster.yaml"), home / "dagster.yaml")
+        except OSError as error:
+            raise StorageError(
+                f"{home}: cannot be written ({error.strerror}); let this user write there, or name"
+                " another `storage`"
+            ) from error
         os.environ["DAGSTER_HOME"] = str(home)
     with dg.DagsterInstance.get() as instance:
         yield instance

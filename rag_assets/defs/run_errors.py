@@ -9,15 +9,21 @@ from dagster_shared.error import SerializableErrorInfo
 from rag_assets.errors import RagError
 
 log = logging.getLogger(__name__)
+_STOPPED = "DagsterExecutionInterruptedError"  # what Dagster makes of Ctrl-C within a step
 
 
 def first_error(events: Iterable[dg.DagsterEvent], run_id: str) -> RagError:
-    """The error of the first failed step, in our family where it came from there."""
+    """The error of the first failed step, in our family where it came from there.
+
+    Raises: KeyboardInterrupt where a person stopped the run.
+    """
     kinds = {kind.__name__: kind for kind in _family(RagError)}
     for event in events:
         if event.event_type_value != "STEP_FAILURE":
             continue
         chain = list(_causes(event.step_failure_data.error))
+        if any((error.cls_name or "").endswith(_STOPPED) for error in chain):
+            raise KeyboardInterrupt
         for error in chain:
             kind = kinds.get((error.cls_name or "").rpartition(".")[-1])
             if kind is not None:

@@ -41,7 +41,6 @@ def watch_sources(
         step=_STEP_MS,
         rust_timeout=500,
         yield_on_timeout=True,
-        raise_interrupt=False,
     )
     waiting = True
     for found in changes:
