@@ -53,8 +53,8 @@ def exporter(
     server = Exporter(configs, host, port)
     # The first process of a container hears no SIGTERM that it does not ask for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    print(f"Exporting {', '.join(c.name for c in configs)} at {server.url}/metrics", flush=True)
-    with suppress(KeyboardInterrupt):  # the way to end it
+    with suppress(KeyboardInterrupt):  # the way to end it, from the moment it says that it is up
+        print(f"Exporting {', '.join(c.name for c in configs)} at {server.url}/metrics", flush=True)
         server.run()
 
 
