@@ -204,12 +204,15 @@ class Asker:
     def _cached(self, key: CacheKey, record: Record) -> Answer | None:
         if not self.cache.enabled:
             return None
+        shelf = self.library.shelves[key.knowledge_base]
+        live = shelf.versions.live()
+        self.cache.serve(shelf.name, live.version, live.manifest)
         held = self.cache.get(key)
         self.metrics.cache(key.knowledge_base, hit=held is not None)
         if held is not None:
             record.cached = True
             _note(record, held)
-            self.library.shelves[key.knowledge_base].knowledge.ledger.add(_spared(held))
+            shelf.knowledge.ledger.add(_spared(held))
         return held
 
     def _made(self, shelf: Shelf, by: OnArm, key: CacheKey, answer: Answer, record: Record) -> None:

@@ -49,9 +49,17 @@ class AnswerCache:
         """Whether anything is kept at all."""
         return self._config.entries > 0
 
+    def serve(self, knowledge_base: str, version: int, edition: str) -> None:
+        """Tell what is live now: a promotion, rollback or erasure clears what was answered before
+        it."""
+        if self._live.get(knowledge_base) == (version, edition):
+            return
+        self._live[knowledge_base] = (version, edition)
+        for held in [key for key in self._answers if key.knowledge_base == knowledge_base]:
+            del self._answers[held]
+
     def get(self, key: CacheKey) -> Answer | None:
-        """The answer given before, unless it is too old or of a version live no more."""
-        self._forget_others(key)
+        """The answer given before, unless it is too old."""
         found = self._answers.get(key)
         if found is None:
             return None
@@ -69,12 +77,3 @@ class AnswerCache:
         self._answers[key] = (time.monotonic() + self._config.seconds, answer)
         while len(self._answers) > self._config.entries:
             self._answers.popitem(last=False)
-
-    def _forget_others(self, key: CacheKey) -> None:
-        """A promotion, rollback or erasure clears what the knowledge base answered before it."""
-        if self._live.get(key.knowledge_base) == (key.index_version, key.edition):
-            return
-        self._live[key.knowledge_base] = (key.index_version, key.edition)
-        for held in list(self._answers):
-            if held.knowledge_base == key.knowledge_base and held != key:
-                del self._answers[held]

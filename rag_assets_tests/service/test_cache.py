@@ -19,7 +19,6 @@ def answer(version: int = 1, **changes: object) -> Answer:
 def test_every_part_of_a_key_counts() -> None:
     cache = AnswerCache(CacheConfig())
     key = CacheKey.of("kb", 1, "e", "question", ["hr"], None)
-    cache.get(key)
     cache.put(key, answer())
     assert cache.get(CacheKey.of("kb", 1, "e", "question", ["hr"], None)) == answer()
     for other in (
@@ -34,7 +33,6 @@ def test_every_part_of_a_key_counts() -> None:
 def test_the_oldest_goes_first() -> None:
     cache = AnswerCache(CacheConfig(entries=2))
     one, two, three = (CacheKey.of("kb", 1, "e", number) for number in range(3))
-    cache.get(one)
     cache.put(one, answer())
     cache.put(two, answer())
     assert cache.get(one)
@@ -42,26 +40,28 @@ def test_the_oldest_goes_first() -> None:
     assert [cache.get(key) is not None for key in (one, two, three)] == [True, False, True]
 
 
-def test_another_version_clears_those_before_it() -> None:
+def test_another_live_version_clears_what_was_answered_before_it() -> None:
     cache = AnswerCache(CacheConfig())
-    old, new, other = (
-        CacheKey.of("kb", 1, "e", "q"),
+    live, asked_for, other = (
         CacheKey.of("kb", 2, "e", "q"),
+        CacheKey.of("kb", 1, "e", "q"),
         CacheKey.of("b", 1, "e", "q"),
     )
-    for key in (old, other):
-        cache.get(key)
-        cache.put(key, answer())
-    assert cache.get(new) is None
-    assert len(cache) == 1
-    assert cache.get(other)
-    assert cache.get(old) is None
+    for _ in range(2):
+        cache.serve("kb", 2, "e")
+        cache.serve("b", 1, "e")
+        for key in (live, asked_for, other):
+            cache.put(key, answer(key.index_version))
+    assert all(cache.get(key) for key in (live, asked_for, other))
+    for version, edition in ((3, "e"), (3, "another edition")):
+        cache.serve("kb", version, edition)
+        assert [cache.get(key) is not None for key in (live, asked_for, other)] == [0, 0, 1]
+        cache.put(live, answer(2))
 
 
 def test_old_degraded_and_late_answers_are_not_kept() -> None:
     cache = AnswerCache(CacheConfig(seconds=1e-9))
     key = CacheKey.of("kb", 1, "e", "q")
-    cache.get(key)
     cache.put(key, answer())
     assert cache.get(key) is None
     cache = AnswerCache(CacheConfig())
@@ -93,7 +93,8 @@ def test_who_may_read_differently_has_another_key(groups, asked):
 def test_an_erasure_clears_a_version_that_keeps_its_number() -> None:
     cache = AnswerCache(CacheConfig())
     before, after = CacheKey.of("kb", 1, "e", "q"), CacheKey.of("kb", 1, "f", "q")
-    cache.get(before)
+    cache.serve("kb", 1, "e")
     cache.put(before, answer())
+    cache.serve("kb", 1, "f")
     assert cache.get(after) is None
     assert cache.get(before) is None
