@@ -1,28 +1,24 @@
 """What users, apps and other people's checks call by name; a change here breaks them."""
 
+import importlib
+import pkgutil
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 import rag_assets
+import rag_assets.cli
 from rag_assets import errors
 from rag_assets.answering.base import Answer
 from rag_assets.cli import app as application
-from rag_assets.cli import (  # noqa: F401
-    canary_commands,
-    evaluation_commands,
-    inspect_commands,
-    query_commands,
-    refresh_commands,
-    service_commands,
-)
 from rag_assets.config import load_config
 
 ASKED = {"-k", "--where", "--groups", "--version", "--explain"}
 COMMANDS = {
-    "init": {"--json"},
+    "init": {"--config", "--json"},
     "refresh": {"--source", "--full", "--confirm-deletes", "--config", "--json"},
     "watch": {"--config", "--json"},
     "search": {*ASKED, "--config", "--json"},
@@ -33,7 +29,7 @@ COMMANDS = {
     "explain": {"--config", "--json"},
     "quarantine": {"--config", "--json"},
     "reconcile": {"--repair", "--config", "--json"},
-    "serve": {"--host", "--port", "--config"},
+    "serve": {"--host", "--port", "--config", "--json"},
     "doctor": {"--config", "--json"},
 }
 EXIT = {"ConfigError": 2, "BadRequest": 2, "GateRefused": 3, "Held": 4, "StorageError": 1}
@@ -66,10 +62,37 @@ llm: {model: extractive, max_context_tokens: 4096}
 """  # noqa: E501
 
 
+@pytest.fixture(scope="module")
+def program() -> Any:
+    for module in pkgutil.iter_modules(rag_assets.cli.__path__):
+        importlib.import_module(f"rag_assets.cli.{module.name}")
+    return typer.main.get_command(application.app)
+
+
+def options(command: Any) -> set[str]:
+    return {option for parameter in command.params for option in parameter.opts}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_commands_take_their_options(name: str) -> None:
-    found = typer.main.get_command(application.app).commands[name]
-    assert COMMANDS[name] <= {option for parameter in found.params for option in parameter.opts}
+def test_commands_take_their_options(program: Any, name: str) -> None:
+    assert COMMANDS[name] <= options(program.commands[name])
+
+
+def test_every_command_takes_a_configuration_and_prints_json(program: Any) -> None:
+    waiting, lacking, seen = [("", program)], [], 0
+    while waiting:
+        name, command = waiting.pop()
+        if inside := getattr(command, "commands", {}):
+            waiting += [(f"{name} {other}", found) for other, found in inside.items()]
+            continue
+        if command.hidden:
+            continue
+        seen += 1
+        lacking += [
+            (name, o) for o in ("--config", "--json", "--debug") if o not in options(command)
+        ]
+    assert lacking == []
+    assert seen > 30
 
 
 def test_errors_map_to_the_exit_statuses() -> None:

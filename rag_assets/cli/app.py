@@ -2,9 +2,10 @@
 
 import json
 import logging
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -65,8 +66,23 @@ def note(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """The one JSON object of a command."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """The one JSON object of a command; NaN, which JSON does not know, is null."""
+    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str))
+
+
+def announce_json(url: str, names: Sequence[str]) -> None:
+    """The one JSON object of a command that serves until it is ended: where, and what."""
+    print(json.dumps({"url": url, "knowledge_bases": list(names)}), flush=True)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def panel(name: str) -> str | None:

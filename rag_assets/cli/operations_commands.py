@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag_assets.cli.app import ConfigOption, DebugOption, JsonOption, command, print_json, say
+from rag_assets.cli.app import (
+    ConfigOption,
+    DebugOption,
+    JsonOption,
+    announce_json,
+    command,
+    print_json,
+    say,
+)
 from rag_assets.config import load_config
 from rag_assets.errors import ConfigError
 
@@ -25,15 +33,22 @@ AlsoOption = Annotated[
 
 @command("metrics")
 def metrics(
-    also: AlsoOption = None, config: ConfigOption = None, debug: DebugOption = False
+    also: AlsoOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Print the pipeline's metrics in Prometheus' text format."""
     configs = [load_config(config), *map(load_config, also or ())]
     try:
+        from rag_assets.operations.metrics import as_json as told
         from rag_assets.operations.metrics import exposition
     except ImportError as error:
         raise _not_installed(error) from error
-    say(exposition(configs).decode().rstrip())
+    if as_json:
+        print_json(told(configs))
+    else:
+        say(exposition(configs).decode().rstrip())
 
 
 @command("exporter")
@@ -42,6 +57,7 @@ def exporter(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 9464,
     also: AlsoOption = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Serve the pipeline's metrics to Prometheus at /metrics, from what lies on disk."""
@@ -54,7 +70,11 @@ def exporter(
     # The first process of a container hears no SIGTERM that it does not ask for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with suppress(KeyboardInterrupt):  # the way to end it, from the moment it says that it is up
-        print(f"Exporting {', '.join(c.name for c in configs)} at {server.url}/metrics", flush=True)
+        names, url = [c.name for c in configs], f"{server.url}/metrics"
+        if as_json:
+            announce_json(url, names)
+        else:
+            print(f"Exporting {', '.join(names)} at {url}", flush=True)
         server.run()
 
 

@@ -23,10 +23,16 @@ from rag_assets.cli.app import (
 from rag_assets.config import KnowledgeBaseConfig, load_config
 from rag_assets.errors import ConfigError
 
+_INITIAL = "knowledge_base.yaml"
+
 
 @command("init")
 def init(
     directory: Annotated[Path, typer.Argument(help="Where to make the knowledge base.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Name of its configuration; default knowledge_base.yaml."),
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -35,15 +41,22 @@ def init(
         raise ConfigError(f"{directory}: is a file; name a new or an empty directory")
     if directory.exists() and any(directory.iterdir()):
         raise ConfigError(f"{directory}: is not empty; name a new or an empty directory")
+    name = _INITIAL if config is None else config.name
+    if config not in (None, Path(name), directory / name):
+        raise ConfigError(
+            f"--config {config}: expected a name, such as {name}; it lies in DIRECTORY"
+        )
     with as_file(files("rag_assets") / "scaffold") as template:
         shutil.copytree(template, directory, dirs_exist_ok=True)
+    (directory / _INITIAL).rename(directory / name)
     made = sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file())
     if as_json:
         print_json({"directory": str(directory.resolve()), "files": made})
         return
     say(f"Made {directory} with {len(made)} files. Next:")
     there = shlex.quote(str(directory))
-    say(f"  cd {there} && rag-assets refresh && rag-assets ask 'How do I add a document?'")
+    chosen = "" if name == _INITIAL else f"export RAG_CONFIG={shlex.quote(name)} && "
+    say(f"  cd {there} && {chosen}rag-assets refresh && rag-assets ask 'How do I add a document?'")
 
 
 @command("refresh")

@@ -12,6 +12,7 @@ from rag_assets.cli.app import (
     ConfigOption,
     DebugOption,
     JsonOption,
+    announce_json,
     app,
     command,
     note,
@@ -51,18 +52,28 @@ def serve(
     workers: Annotated[int, typer.Option(help="Processes.", min=1, max=64)] = 1,
     also: AlsoOption = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """The HTTP service: search, answers, chat, MCP and a page."""
     paths = [load_config(config).path, *(also or ())]
     with _needs_service():
         from rag_assets.service.server import run
-    run(paths, host=host, port=port, workers=workers)
+    told = {"announce": announce_json} if as_json else {}
+    run(paths, host=host, port=port, workers=workers, **told)
 
 
 @command("mcp")
-def mcp(also: AlsoOption = None, config: ConfigOption = None, debug: DebugOption = False) -> None:
-    """The MCP server on stdin and stdout, for agents that start it themselves."""
+def mcp(
+    also: AlsoOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """The MCP server on stdin and stdout, for agents that start it themselves.
+
+    What it writes there is JSON-RPC in any case; with --json, a mistake before it starts is too.
+    """
     paths = [load_config(config).path, *(also or ())]
     with _needs_service():
         from rag_assets.service.stdio import run_stdio

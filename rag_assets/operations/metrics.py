@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -330,6 +331,24 @@ class PipelineMetrics:
 def exposition(configs: list[KnowledgeBaseConfig]) -> bytes:
     """The text that Prometheus reads, of one moment."""
     return generate_latest(registry(configs))
+
+
+def as_json(configs: list[KnowledgeBaseConfig]) -> dict[str, Any]:
+    """The same as one object: `metrics`, each with its name, type, help and samples."""
+    return {
+        "metrics": [
+            {
+                "name": metric.name,
+                "type": metric.type,
+                "help": metric.documentation,
+                "samples": [
+                    {"name": sample.name, "labels": sample.labels, "value": sample.value}
+                    for sample in metric.samples
+                ],
+            }
+            for metric in registry(configs).collect()
+        ]
+    }
 
 
 def registry(configs: list[KnowledgeBaseConfig]) -> CollectorRegistry:

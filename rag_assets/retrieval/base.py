@@ -53,8 +53,9 @@ class Hit:
     """One passage found. `start` and `end` are character offsets into the document's text.
 
     page: of the document, slide or sheet, from 1, where it has any. signals: what each signal
-    measured, by name. parts: what each added to the score, which is their sum. also_at: the
-    other places of this passage; a search shows it once.
+    measured, by name; `gap`, how much of the query the word makes up that the passage matches
+    worst, only tells. parts: what each added to the score, which is their sum. also_at: the other
+    places of this passage; a search shows it once.
     """
 
     rank: int

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -27,16 +27,21 @@ _BACKLOG = 2048
 _SWITCH_SECONDS = 0.0005
 
 
+def _say(url: str, names: Sequence[str]) -> None:
+    print(f"Serving {', '.join(names)} at {url}", flush=True)
+
+
 def run(
     paths: Sequence[str | os.PathLike[str]],
     host: str = "127.0.0.1",
     port: int = 8080,
     workers: int = 1,
+    announce: Callable[[str, Sequence[str]], None] = _say,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is running.
 
-    paths: the configuration files of the knowledge bases. port: 0 takes a free one; the address is
-    printed once the socket is bound.
+    paths: the configuration files of the knowledge bases. port: 0 takes a free one. announce:
+    called with the address and the names of the knowledge bases once the socket is bound.
     Raises: ConfigError when the service would be open to others, or the address cannot be had.
     """
     library = Library.open(paths)
@@ -59,7 +64,7 @@ def run(
     with _bound(host, port) as listener:
         address, chosen = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
-        print(f"Serving {', '.join(library.shelves)} at http://{shown}:{chosen}", flush=True)
+        announce(f"http://{shown}:{chosen}", list(library.shelves))
         if workers > 1:
             _serve_in_several(config, listener)
         else:

@@ -101,7 +101,8 @@ def test_search_explains_and_takes_weights(base: SmallBase) -> None:
         return reply(*asked)["hits"][0]
 
     hit = first()
-    assert set(hit["signals"]) == set(hit["parts"]) == {"dense", "lexical", "rerank", "feedback"}
+    assert set(hit["parts"]) == {"dense", "lexical", "rerank", "feedback"}
+    assert set(hit["signals"]) == {*hit["parts"], "gap"}
     assert hit["score"] == pytest.approx(sum(hit["parts"].values()))
     weighted = first("--weights", "rerank=0,feedback=0,trust=2")
     assert set(weighted["parts"]) == {"dense", "lexical", "trust"}
@@ -178,9 +179,12 @@ def test_doctor_tells_of_settings_that_nobody_judged(small: SmallBase) -> None:
 
 
 def test_init_makes_a_knowledge_base_that_works(tmp_path: Path) -> None:
-    made = reply("init", tmp_path / "new")
-    assert "knowledge_base.yaml" in made["files"]
-    config = tmp_path / "new" / "knowledge_base.yaml"
+    outside = call("init", tmp_path / "new", "--config", tmp_path / "kb.yaml")
+    assert outside.exit_code == 2
+    assert "kb.yaml: expected a name, such as kb.yaml" in outside.stderr
+    config = tmp_path / "new" / "kb.yaml"
+    made = reply("init", tmp_path / "new", "--config", config)
+    assert "kb.yaml" in made["files"]
     assert reply("refresh", "--config", config)["promoted"]
     answer = reply("ask", "How do I add a document?", "--config", config)
     assert any("adding-documents" in c["uri"] for c in answer["citations"])

@@ -1,5 +1,6 @@
 """Mistakes that people make: one clear line with what to do, and the right exit status."""
 
+import json
 import os
 import signal
 import subprocess
@@ -120,13 +121,15 @@ def test_a_reader_that_leaves_and_a_locale_that_is_not_utf8(base: SmallBase) -> 
 
 def test_ctrl_c_ends_what_stays_up(base: SmallBase) -> None:  # noqa: F811
     process = subprocess.Popen(
-        [*PROGRAM, "exporter", "--port", "0", "--config", str(base.path)],
+        [*PROGRAM, "exporter", "--json", "--port", "0", "--config", str(base.path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
-    assert process.stdout.readline().startswith(b"Exporting small at http://127.0.0.1:")
+    said = json.loads(process.stdout.readline())
+    assert said["knowledge_bases"] == ["small"]
+    assert said["url"].startswith("http://127.0.0.1:")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert (process.returncode, said) == (0, b"")
+    _, complaint = process.communicate()
+    assert (process.returncode, complaint) == (0, b"")

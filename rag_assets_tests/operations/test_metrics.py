@@ -1,5 +1,6 @@
 """What the exporter tells, against real refreshes that ended before it was started."""
 
+import json
 import subprocess
 import urllib.request
 from collections.abc import Callable
@@ -45,6 +46,11 @@ def test_an_exporter_tells_what_finished_refreshes_did(
     assert scraped(url, "other")["rag_index_version"] == 0, "it was never refreshed"
     with urllib.request.urlopen(url) as reply:
         assert reply.read().count(b"# TYPE rag_index_version gauge") == 1
+    command = [*CLI, "metrics", "--json", "--config", str(small.path)]
+    printed = json.loads(subprocess.check_output(command))["metrics"]
+    [said] = [metric["samples"] for metric in printed if metric["name"] == "rag_index_version"]
+    labels = {"knowledge_base": "small"}
+    assert said == [{"name": "rag_index_version", "labels": labels, "value": 2.0}]
 
     assert found["rag_index_documents"] == live["listed"] - live["quarantined"] == 5
     assert found["rag_source_documents{source=docs,state=healthy}"] == 5

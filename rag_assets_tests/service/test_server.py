@@ -29,7 +29,7 @@ def served(base: Base, *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         said = process.stdout.readline()
-        yield re.search(r"at (http://\S+)", said)[1], process
+        yield re.search(r"http://[^\s\"]+", said)[0], process
     finally:
         process.terminate()
         process.communicate()
@@ -38,7 +38,10 @@ def served(base: Base, *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
 def test_sigterm_finishes_what_is_running(base: Base) -> None:
     with llm_server() as models:
         base.configure(llm={"model": "openai/held", "api_base": models.url, "api_key": "k"})
-        with served(base) as (url, process), httpx.Client(base_url=url, timeout=60) as client:
+        with (
+            served(base, "--json") as (url, process),
+            httpx.Client(base_url=url, timeout=60) as client,
+        ):
             body = {"question": QUESTION, "stream": True}
             with client.stream("POST", "/v1/answer", json=body) as reply:
                 lines = reply.iter_lines()
