@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rag_assets.config import RetrievalConfig
 from rag_assets.retrieval import SearchRequest, search
 from rag_assets.retrieval.aids import Aids
+from rag_assets.retrieval.rerank import Reranked
 from rag_assets_tests.retrieval.tiny import Doc, WordEncoder, make_version
 
 ENCODER = WordEncoder()
@@ -48,9 +49,10 @@ class Spy:
         self.forbidden = forbidden
         self.seen = set()
 
-    def scores(self, version, question, chunk_ids):
+    def rerank(self, version, question, chunk_ids):
         self.seen.update(chunk_ids)
-        return np.array([float(chunk.split("#")[0] in self.forbidden) for chunk in chunk_ids])
+        liked = [float(chunk.split("#")[0] in self.forbidden) for chunk in chunk_ids]
+        return Reranked(np.array(liked))
 
 
 @given(
