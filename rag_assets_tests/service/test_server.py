@@ -51,7 +51,7 @@ def test_sigterm_finishes_what_is_running(base: Base) -> None:
                 while True:
                     try:
                         httpx.get(f"{url}/healthz")
-                    except httpx.ConnectError:
+                    except httpx.TransportError:  # refused, or reset while it was let in
                         break
                 models.release.set()
                 rest = "\n".join(lines)
