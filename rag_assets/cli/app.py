@@ -70,9 +70,10 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str))
 
 
-def announce_json(url: str, names: Sequence[str]) -> None:
-    """The one JSON object of a command that serves until it is ended: where, and what."""
-    print(json.dumps({"url": url, "knowledge_bases": list(names)}), flush=True)
+def announce(doing: str, url: str, names: Sequence[str], *, as_json: bool) -> None:
+    """The one line of a command that serves until it is ended: where, and what."""
+    told = {"url": url, "knowledge_bases": list(names)}
+    print(json.dumps(told) if as_json else f"{doing} {', '.join(names)} at {url}", flush=True)
 
 
 def _finite(value: object) -> object:

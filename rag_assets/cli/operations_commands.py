@@ -14,7 +14,7 @@ from rag_assets.cli.app import (
     ConfigOption,
     DebugOption,
     JsonOption,
-    announce_json,
+    announce,
     command,
     print_json,
     say,
@@ -70,11 +70,8 @@ def exporter(
     # The first process of a container hears no SIGTERM that it does not ask for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with suppress(KeyboardInterrupt):  # the way to end it, from the moment it says that it is up
-        names, url = [c.name for c in configs], f"{server.url}/metrics"
-        if as_json:
-            announce_json(url, names)
-        else:
-            print(f"Exporting {', '.join(names)} at {url}", flush=True)
+        names = [c.name for c in configs]
+        announce("Exporting", f"{server.url}/metrics", names, as_json=as_json)
         server.run()
 
 

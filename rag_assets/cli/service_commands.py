@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from rag_assets.cli.app import (
     ConfigOption,
     DebugOption,
     JsonOption,
-    announce_json,
+    announce,
     app,
     command,
     note,
@@ -59,8 +60,8 @@ def serve(
     paths = [load_config(config).path, *(also or ())]
     with _needs_service():
         from rag_assets.service.server import run
-    told = {"announce": announce_json} if as_json else {}
-    run(paths, host=host, port=port, workers=workers, **told)
+    told = partial(announce, "Serving", as_json=as_json)
+    run(paths, told, host=host, port=port, workers=workers)
 
 
 @command("mcp")

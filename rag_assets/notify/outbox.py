@@ -172,8 +172,10 @@ class Outbox:
                 if error.passing:
                     down.add(channel.name)
                     continue
-            except Exception:
+            except Exception:  # a mistake of ours: the message waits, is counted and tried again
                 log.exception("not told by %s: %s", channel.name, pending.message.title)
+                down.add(channel.name)
+                continue
             pending.done.append(channel.name)
         return down.isdisjoint({c.name for c in self._channels} - set(pending.done))
 

@@ -16,7 +16,7 @@ from rag_assets.answering.confidence import NOTHING_WITHHELD, recipe_of
 from rag_assets.answering.extractive import Encode
 from rag_assets.config import LlmConfig
 from rag_assets.errors import RagError
-from rag_assets.evaluation.eval_set import EvalQuery
+from rag_assets.evaluation.eval_set import EvalQuery, EvalSet
 from rag_assets.evaluation.pairing import question_of
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.records import digest_of
@@ -60,20 +60,35 @@ def calibration_for(pipeline: Pipeline, version: int, *, anew: bool = False) -> 
     queries = list(asked.values())  # each question once
     if sum(query.answerable for query in queries) < _FEWEST:
         return None
-    manifest = pipeline.versions.manifest(version)
-    recipe = recipe_of(pipeline.config, manifest.model)
-    key = digest_of(recipe, *(one.content_hash for one in sets))
-    for before in (load(pipeline.storage), load(pipeline.storage, version)):
-        if before and before.key == key and before.fits(recipe, manifest.chunks) and not anew:
-            return before
+    known = None if anew else known_calibration(pipeline, version, sets)
+    if known is not None:
+        return known
     with KnowledgeBase(pipeline.config) as knowledge:
         samples = list(samples_of(knowledge, version, _sampled(queries), pipeline.sentences.encode))
     calibration = learn(samples)
     if calibration is None:
         return None
-    learnt = Learnt(calibration, key, recipe, version, manifest.chunks)
+    key, recipe, chunks = _wanted(pipeline, version, sets)
+    learnt = Learnt(calibration, key, recipe, version, chunks)
     save(pipeline.storage, learnt, version)
     return learnt
+
+
+def known_calibration(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> Learnt | None:
+    """What was learnt already and holds for a version; nothing is learnt for it."""
+    key, recipe, chunks = _wanted(pipeline, version, sets)
+    for before in (load(pipeline.storage), load(pipeline.storage, version)):
+        if before and before.key == key and before.fits(recipe, chunks):
+            return before
+    return None
+
+
+def _wanted(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> tuple[str, str, int]:
+    """(key, recipe, chunks) of what holds for a version."""
+    manifest = pipeline.versions.manifest(version)
+    recipe = recipe_of(pipeline.config, manifest.model)
+    key = digest_of(recipe, *(one.content_hash for one in sets))
+    return key, recipe, manifest.chunks
 
 
 def _sampled(queries: Sequence[EvalQuery]) -> list[EvalQuery]:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rag_assets.answering.answer import Answerer
+from rag_assets.answering.calibration import Learnt
 from rag_assets.answering.confidence import UNCALIBRATED
 from rag_assets.answering.extractive import Encode
 from rag_assets.answering.models import EXTRACTIVE
@@ -32,7 +33,7 @@ from rag_assets.index.passages import PassageStore
 from rag_assets.knowledge_base import passages_for_answer
 from rag_assets.records import digest_of
 from rag_assets.refresh import evidence
-from rag_assets.refresh.calibrating import calibration_for
+from rag_assets.refresh.calibrating import calibration_for, known_calibration
 from rag_assets.refresh.eval_sets import eval_sets
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets.retrieval.base import Hit, SearchRequest
@@ -42,7 +43,7 @@ from rag_assets.retrieval.search import search
 def make_report(pipeline: Pipeline, version: int) -> list[EvalReport]:
     """One report an eval set; read from disk when this version was judged the same way before."""
     sets = eval_sets(pipeline, version)
-    key = _key(pipeline, version, sets)
+    key = _key(pipeline, version, sets, _learnt(pipeline, version))
     known = evidence.stored_reports(pipeline.versions, version, key, sets)
     if known is not None:
         return known
@@ -54,7 +55,8 @@ def make_report(pipeline: Pipeline, version: int) -> list[EvalReport]:
 def is_judged(pipeline: Pipeline, version: int) -> bool:
     """Whether a version was judged on the eval sets of today, with the settings of today."""
     sets = eval_sets(pipeline, version)
-    return evidence.is_stored(pipeline.versions, version, _key(pipeline, version, sets))
+    key = _key(pipeline, version, sets, known_calibration(pipeline, version, sets))
+    return evidence.is_stored(pipeline.versions, version, key)
 
 
 def quality(pipeline: Pipeline, version: int) -> CheckOutcome:
@@ -194,7 +196,7 @@ def comparison(
     versions = pipeline.versions
     if other in versions.sealed():
         sets = eval_sets(pipeline, other)
-        key = _key(pipeline, other, sets)
+        key = _key(pipeline, other, sets, _learnt(pipeline, other))
         others = evidence.stored_reports(versions, other, key, sets)
         others = others or _evaluated(pipeline, other, sets, None)
     else:
@@ -268,13 +270,19 @@ def _abstains(pipeline: Pipeline, encode: Encode, version: int) -> AbstainFn:
     return abstains
 
 
-def _key(pipeline: Pipeline, version: int, sets: Sequence[EvalSet]) -> str:
+def _learnt(pipeline: Pipeline, version: int) -> Learnt | None:
+    """The calibration that a version is judged with, where the gate asks the answerer."""
+    asks = _asks_the_answerer(pipeline.config.evaluation.gate)
+    return calibration_for(pipeline, version) if asks else None
+
+
+def _key(pipeline: Pipeline, version: int, sets: Sequence[EvalSet], learnt: Learnt | None) -> str:
     gate = pipeline.config.evaluation.gate
     settings = pipeline.config.retrieval.model_dump_json()
     asks = _asks_the_answerer(gate)
     functions = (evaluate_version, Answerer.answer) if asks else (evaluate_version,)
-    learnt = calibration_for(pipeline, version) if asks else None
-    threshold = asdict(learnt.at(pipeline.config.llm.answer_share)) if learnt else None
+    share = pipeline.config.llm.answer_share
+    threshold = asdict(learnt.at(share)) if learnt and asks else None
     parameters = [settings, _trust(pipeline), sorted(gate.floors), asks, threshold]
     how = recipe(*functions, parameters=parameters)
     manifest = pipeline.versions.manifest_digest(version)

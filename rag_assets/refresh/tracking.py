@@ -9,7 +9,8 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -219,42 +220,39 @@ class _Tracker:
         artifacts: by file name, bytes as they are and anything else as JSON. datasets: content hash
         of each eval set.
         """
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+        with self._running(name, tags) as run_id:
+            now = int(time.time() * 1000)
+            given = [Param(key, value) for key, value in parameters.items()]
+            for start in range(0, len(given), _BATCH):
+                self._client.log_batch(run_id, params=given[start : start + _BATCH])
+            self._client.log_batch(
+                run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()]
+            )
+            used = [
+                DatasetInput(
+                    Dataset(name, content_hash[:32], "local", json.dumps({"eval_set": name})),
+                    [InputTag("mlflow.data.context", "evaluation")],
+                )
+                for name, content_hash in datasets.items()
+            ]
+            if used:
+                self._client.log_inputs(run_id, used)
+            self._add_files(run_id, artifacts)
+        return run_id
+
+    @contextmanager
+    def _running(self, name: str, tags: Mapping[str, str]) -> Iterator[str]:
+        """A new run while the block fills it; one that breaks off is marked as failed."""
         run = self._client.create_run(self._experiment, run_name=name, tags=dict(tags))
         run_id = str(run.info.run_id)
         try:
-            self._fill(run_id, parameters, metrics, datasets)
-            self._add_files(run_id, artifacts)
-        except Exception:
+            yield run_id
+        except BaseException:
             self._client.set_terminated(run_id, status="FAILED")
             raise
         self._client.set_terminated(run_id)
-        return run_id
-
-    def _fill(
-        self,
-        run_id: str,
-        parameters: Mapping[str, str],
-        metrics: Mapping[str, float],
-        datasets: Mapping[str, str],
-    ) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
-
-        now = int(time.time() * 1000)
-        given = [Param(key, value) for key, value in parameters.items()]
-        for start in range(0, len(given), _BATCH):
-            self._client.log_batch(run_id, params=given[start : start + _BATCH])
-        self._client.log_batch(
-            run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()]
-        )
-        used = [
-            DatasetInput(
-                Dataset(name, content_hash[:32], "local", json.dumps({"eval_set": name})),
-                [InputTag("mlflow.data.context", "evaluation")],
-            )
-            for name, content_hash in datasets.items()
-        ]
-        if used:
-            self._client.log_inputs(run_id, used)
 
     def _add_files(self, run_id: str, artifacts: Mapping[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as folder:

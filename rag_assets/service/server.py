@@ -27,16 +27,12 @@ _BACKLOG = 2048
 _SWITCH_SECONDS = 0.0005
 
 
-def _say(url: str, names: Sequence[str]) -> None:
-    print(f"Serving {', '.join(names)} at {url}", flush=True)
-
-
 def run(
     paths: Sequence[str | os.PathLike[str]],
+    announce: Callable[[str, Sequence[str]], None],
     host: str = "127.0.0.1",
     port: int = 8080,
     workers: int = 1,
-    announce: Callable[[str, Sequence[str]], None] = _say,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is running.
 

@@ -110,13 +110,7 @@ def test_no_change_is_lost_whichever_machine_dies_when(table, machines):
     steps += [("before journal", 2), ("committed", 1), ("advanced", 1), ("none", 1)]
     for step, count in steps:
         for number in range(120):
-            name = f"d{chance.randrange(40)}"
-            if chance.random() < 0.2:
-                table.delete(name)
-                wanted.pop(name, None)
-            else:
-                wanted[name] = f"{step} {count} {number}"
-                table.put(name, wanted[name])
+            table.change(chance, 40, f"{step} {count} {number}", wanted)
         farm.look(step, count)
     kept = farm.kept("c")
     assert {e.key: kept.read(e.key).decode() for e in kept.entries()} == wanted

@@ -1,9 +1,10 @@
 import json
+from pathlib import Path
 
 from rag_assets.answering.calibration import load
 from rag_assets.knowledge_base import KnowledgeBase
 from rag_assets.refresh.calibrating import calibrate_if_due
-from rag_assets.refresh.judge import make_report
+from rag_assets.refresh.judge import is_judged, make_report
 from rag_assets.refresh.pipeline import Pipeline
 from rag_assets_tests.conftest import SUBJECTS, SmallBase
 
@@ -82,3 +83,17 @@ def test_a_version_that_is_not_promoted_changes_no_answer(small: SmallBase) -> N
     assert own is not None
     assert own.key != before.key
     assert load(small.configure().storage) == before
+
+
+def test_looking_whether_a_version_was_judged_learns_nothing(small: SmallBase) -> None:
+    small.fill(20, paragraphs=1)
+    small.ask_about(SUBJECTS, **{"hit@1": 0.1}, answered=0.1)
+    assert small.refresh()["promoted"]
+    assert is_judged(Pipeline(small.configure()), 1)
+    pipeline = Pipeline(small.configure(retrieval={"mode": "lexical"}))
+    index = Path(pipeline.storage) / "index"
+    before = {path: path.stat().st_mtime_ns for path in index.rglob("*.json")}
+    assert not is_judged(pipeline, 1)
+    assert {path: path.stat().st_mtime_ns for path in index.rglob("*.json")} == before
+    assert small.refresh()["gate"]["passed"]
+    assert is_judged(pipeline, 1)

@@ -68,6 +68,16 @@ class Table:
     def delete(self, name):
         self.run("DELETE FROM notes WHERE id = :name", name=name)
 
+    def change(self, chance, names, text, wanted):
+        """Put or delete one of so many rows at random, here and in what is `wanted`."""
+        name = f"d{chance.randrange(names)}"
+        if chance.random() < 0.2:
+            self.delete(name)
+            wanted.pop(name, None)
+        else:
+            wanted[name] = text
+            self.put(name, text)
+
     @contextmanager
     def broken(self):
         url = self.url
@@ -197,13 +207,7 @@ def test_kills_between_every_two_steps_lose_nothing(table, count):
         wanted[f"d{name}"] = "before"
     for step, times in [*KILLS, ("none", 1)]:
         for number in range(count // 6):
-            name = f"d{chance.randrange(count // 12)}"
-            if chance.random() < 0.2:
-                table.delete(name)
-                wanted.pop(name, None)
-            else:
-                wanted[name] = f"{step} {times} {number}"
-                table.put(name, wanted[name])
+            table.change(chance, count // 12, f"{step} {times} {number}", wanted)
             if number == 50:
                 table.put(chance.choice(poison), "unusable")
         ended = follow(table, step, times)
