@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from rag_assets.config import find_config, load_config
+from rag_assets.config.yaml_files import read_yaml
 from rag_assets.errors import ConfigError
 from rag_assets.knowledge_base import _weighted
 
@@ -162,6 +163,8 @@ def test_a_mistake_is_told_with_what_was_expected(tmp_path: Path, changed: str, 
     [
         (b"name: a\nsources:\n\t- b\n", r"line 3, column 1: .* YAML is indented with spaces"),
         (b"name: a\nname: b\n", "the key 'name' stands in lines 1 and 2"),
+        (b"llm: {model: a, model: b}\n", "the key 'model' stands in line 1, twice"),
+        (b"a: &a\n  - *a\n  - {b: 1, b: 2}\n", "the key 'b' stands in line 3, twice"),
         (b"# K\xfcche\nname: a\n", "is not UTF-8"),
         (b"a: [\n", "line 2, column 1: expected the node content"),
     ],
@@ -171,6 +174,12 @@ def test_what_is_no_yaml_is_told_with_its_place(tmp_path: Path, data: bytes, tol
     file.write_bytes(data)
     with pytest.raises(ConfigError, match=told):
         load_config(file)
+
+
+def test_keys_that_are_merged_in_may_be_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text("in: {a: &a {x: 1}, b: &b {<<: *a, x: 2}}\nout: {<<: *b, x: 3}\n")
+    assert read_yaml(file) == {"in": {"a": {"x": 1}, "b": {"x": 2}}, "out": {"x": 3}}
 
 
 def test_several_files_are_for_dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
